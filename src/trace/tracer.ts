@@ -1,0 +1,29 @@
+import type { Hop, Phase } from "./phases.ts";
+
+/**
+ * What woke a callback of the event loop. libuv works before it calls back, and that gap, less libuv's own idle
+ * time in it, is `network.read` before data arrived, `network.write` before a write was reported done, and
+ * unattributed before anything else.
+ */
+export type Cause = "read" | "write" | "other";
+
+/**
+ * The probe that layers are handed: `Tracer | null`, where null is "off" and costs a null check.
+ * All times are nanoseconds of one monotonic clock, as floats. Spans are exclusive: time goes to the phase that
+ * was entered last and not yet left. Enter phases for a batch of work, never for one map look-up: an enter and an
+ * exit cost two clock reads.
+ */
+export interface Tracer {
+  /** A callback of the event loop starts. May be nested in another callback; then the cause is ignored. */
+  begin(cause: Cause): number;
+  /** The callback that `begin` announced returns to the event loop. */
+  end(): number;
+  /** From here on, time belongs to `phase`, until its `exit()`. Returns the clock's reading, to be used as a stamp. */
+  enter(phase: Phase): number;
+  /** Ends the span entered last; time belongs to the one below it again. Returns the clock's reading. */
+  exit(): number;
+  /** One task took `ns` for a hop. */
+  hop(hop: Hop, ns: number): void;
+  /** `count` tasks took `ns` each: tasks of a batch share their stamps. */
+  hops(hop: Hop, ns: number, count: number): void;
+}
