@@ -1,0 +1,62 @@
+// Makes the Python environments that the unpacker and interop tests run against: .venvs/dask-RELEASE for
+// each supported dask release. A finished environment carries a marker with its list of packages, so a
+// second run costs nothing and a run that was cut off starts where pip left it.
+import { spawnSync } from "node:child_process";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const environments = [
+  { name: "dask-2026.8.0", requirements: ["dask[complete]==2026.8.0", "hdrhistogram"] },
+  { name: "dask-2024.12.1", requirements: ["dask[complete]==2024.12.1"] },
+];
+
+function fail(message) {
+  console.error(`venvs: ${message}`);
+  process.exit(1);
+}
+
+/** Ends this script with a sentence of what went wrong, unless the command succeeds. */
+function run(command, args) {
+  const result = spawnSync(command, args, { cwd: root, stdio: ["ignore", "ignore", "inherit"] });
+  if (result.error) fail(`${command} does not start: ${result.error.message}`);
+  if (result.status !== 0)
+    fail(`'${command} ${args.join(" ")}' ended with ${result.status ?? result.signal}`);
+}
+
+function checkPython(python) {
+  const result = spawnSync(python, ["-c", "import sys; print('%d.%d' % sys.version_info[:2])"], {
+    encoding: "utf8",
+  });
+  const advice = "the interop tests need Python 3.10 or newer; name one with PYTHON=/path/to/python3";
+  if (result.error || result.status !== 0) fail(`${python} does not run; ${advice}`);
+  const [major, minor] = result.stdout.trim().split(".").map(Number);
+  if (major !== 3 || minor < 10) fail(`${python} is Python ${result.stdout.trim()}; ${advice}`);
+}
+
+/** The marker's first lines: an environment made for other requirements is not taken for complete. */
+function markerHead(requirements) {
+  return `${requirements.map((requirement) => `# ${requirement}`).join("\n")}\n`;
+}
+
+function isComplete(folder, requirements) {
+  const marker = join(folder, "rsds-complete.txt");
+  return existsSync(marker) && readFileSync(marker, "utf8").startsWith(markerHead(requirements));
+}
+
+function make({ name, requirements }, python) {
+  const folder = join(root, ".venvs", name);
+  if (isComplete(folder, requirements)) return;
+  checkPython(python);
+  console.error(`venvs: making .venvs/${name} (${requirements.join(", ")}); this takes a minute or two`);
+  const own = join(folder, "bin", "python");
+  if (!existsSync(own)) run(python, ["-m", "venv", folder]);
+  run(own, ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", ...requirements]);
+  const list = spawnSync(own, ["-m", "pip", "freeze", "--disable-pip-version-check"], { encoding: "utf8" });
+  if (list.status !== 0) fail(`pip freeze failed in .venvs/${name}`);
+  writeFileSync(join(folder, "rsds-complete.txt"), markerHead(requirements) + list.stdout);
+}
+
+const python = process.env.PYTHON ?? "python3";
+for (const environment of environments) make(environment, python);
