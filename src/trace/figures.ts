@@ -1,0 +1,98 @@
+import { EventBuffer, type EventList } from "./events.ts";
+import { Histogram, type HistogramParts } from "./histogram.ts";
+import { HOP_COUNT, PHASE_COUNT } from "./phases.ts";
+import { CLASS_COUNT } from "./segments.ts";
+
+/** What one window showed. Nanoseconds; the histograms belong to whoever holds the figures. */
+export interface WindowFigures {
+  /** The window's ends on the recorder's clock. */
+  readonly start_ns: number;
+  readonly end_ns: number;
+  /** Exclusive time by span phase id, collections taken out. */
+  readonly phase_ns: Float64Array;
+  readonly gc_ns: number;
+  /** What libuv says it waited. */
+  readonly idle_ns: number;
+  /** The window less everything above: time that cannot be tied to a phase. */
+  readonly unattributed_ns: number;
+  /** The same as it was measured, for a cross-check: they differ by rounding and by what was reported too late. */
+  readonly unclaimed_ns: number;
+  /** By span phase id: the exclusive time of each span, collections within it included; a read's gap is a span. */
+  readonly phase_histograms: readonly Histogram[];
+  readonly gc_histogram: Histogram;
+  /** Each wait of the loop. */
+  readonly idle_histogram: Histogram;
+  /** Busy time of each turn of the loop, from its wake-up to its next wait, collections included. */
+  readonly turn_histogram: Histogram;
+  /** By hop id. */
+  readonly hop_histograms: readonly Histogram[];
+  /** What the recording itself cost: `cost_ns` is that of an empty span, `total_ns` an estimate for all probes. */
+  readonly probe: { readonly cost_ns: number; readonly count: number; readonly total_ns: number };
+  readonly events: EventList;
+  /** Collections that were reported after their time had left the ring: still within what they interrupted. */
+  readonly gc_unplaced_ns: number;
+  /** Spans and callbacks that were not ended by their owner. Other than 0 it is a defect of the caller. */
+  readonly unbalanced: number;
+}
+
+/** {@link WindowFigures} as `postMessage` can carry it. */
+export type FiguresMessage = {
+  readonly [K in keyof WindowFigures]: WindowFigures[K] extends Histogram
+    ? HistogramParts
+    : WindowFigures[K] extends readonly Histogram[]
+      ? readonly HistogramParts[]
+      : WindowFigures[K];
+};
+
+export function figuresToMessage(figures: WindowFigures): FiguresMessage {
+  return {
+    ...figures,
+    phase_histograms: figures.phase_histograms.map((h) => h.parts()),
+    hop_histograms: figures.hop_histograms.map((h) => h.parts()),
+    gc_histogram: figures.gc_histogram.parts(),
+    idle_histogram: figures.idle_histogram.parts(),
+    turn_histogram: figures.turn_histogram.parts(),
+  };
+}
+
+export function figuresFromMessage(message: FiguresMessage): WindowFigures {
+  return {
+    ...message,
+    phase_histograms: message.phase_histograms.map((parts) => Histogram.of(parts)),
+    hop_histograms: message.hop_histograms.map((parts) => Histogram.of(parts)),
+    gc_histogram: Histogram.of(message.gc_histogram),
+    idle_histogram: Histogram.of(message.idle_histogram),
+    turn_histogram: Histogram.of(message.turn_histogram),
+  };
+}
+
+/** The books of one window while it is written. */
+export class Books {
+  start_ns: number;
+  /** Infinite while the window is open. */
+  end_ns = Number.POSITIVE_INFINITY;
+  /** By class of time: the span phases and UNCLAIMED. */
+  readonly class_ns = new Float64Array(CLASS_COUNT);
+  idle_ns = 0;
+  gc_ns = 0;
+  gc_unplaced_ns = 0;
+  unbalanced = 0;
+  spans = 0;
+  callbacks = 0;
+  hop_calls = 0;
+  readonly phases = histograms(PHASE_COUNT);
+  readonly hops = histograms(HOP_COUNT);
+  readonly gc = new Histogram();
+  readonly idle = new Histogram();
+  readonly turns = new Histogram();
+  readonly events: EventBuffer;
+
+  constructor(start_ns: number, event_count_max: number) {
+    this.start_ns = start_ns;
+    this.events = new EventBuffer(event_count_max);
+  }
+}
+
+function histograms(count: number): Histogram[] {
+  return Array.from({ length: count }, () => new Histogram());
+}
