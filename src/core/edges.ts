@@ -1,0 +1,132 @@
+import { NONE, type TaskId } from "../base/ids.ts";
+import { grown } from "../base/typed-arrays.ts";
+
+/** Blocks up to this many edges are reused by exact size through a linked free list. */
+const SMALL = 16;
+
+/**
+ * The dependency graph: one record an edge, in columns.
+ *
+ * The edges of one task to its dependencies are a block of consecutive records (known at once, when the graph
+ * comes in); the edges from a dependency to its dependents are a doubly linked list through those records, so
+ * that forgetting a task costs its own edges and no more.
+ */
+export class Edges {
+  /** By edge: the dependency that it points to, and the task that depends. */
+  dependency = new Int32Array(1024);
+  dependent = new Int32Array(1024);
+  /** By edge: the neighbours in the list of the dependency's dependents. */
+  next = new Int32Array(1024);
+  #previous = new Int32Array(1024);
+
+  // Columns by task id.
+  /** First edge of the task's block; the block has `count[task]` edges. */
+  first = new Int32Array(512);
+  count = new Int32Array(512);
+  /** First edge in the list of the task's dependents, or NONE. */
+  dependents = new Int32Array(512).fill(NONE);
+
+  #top = 0;
+  #live = 0;
+  readonly #free_small = new Int32Array(SMALL + 1).fill(NONE);
+  readonly #free_large = new Map<number, number[]>();
+
+  get live(): number {
+    return this.#live;
+  }
+
+  /** Makes `task` a task without edges. */
+  addTask(task: TaskId): void {
+    if (task >= this.first.length) {
+      const capacity = Math.max(task + 1, this.first.length * 2);
+      this.first = grown(this.first, capacity);
+      this.count = grown(this.count, capacity);
+      this.dependents = grown(this.dependents, capacity, NONE);
+    }
+    this.first[task] = 0;
+    this.count[task] = 0;
+    this.dependents[task] = NONE;
+  }
+
+  /** Gives `task` its dependencies, `ids[start … start + count)`, each once. Only while it has none. */
+  setDependencies(task: TaskId, ids: ArrayLike<number>, start: number, count: number): void {
+    if (count === 0) return;
+    const first = this.#allocate(count);
+    this.first[task] = first;
+    this.count[task] = count;
+    const { dependency, dependent, next, dependents } = this;
+    const previous = this.#previous;
+    for (let i = 0; i < count; i++) {
+      const edge = first + i;
+      const on = ids[start + i]!;
+      dependency[edge] = on;
+      dependent[edge] = task;
+      const head = dependents[on]!;
+      next[edge] = head;
+      previous[edge] = NONE;
+      if (head !== NONE) previous[head] = edge;
+      dependents[on] = edge;
+    }
+    this.#live += count;
+  }
+
+  /** Unlinks all edges of `task` to its dependencies and gives their block back. */
+  dropDependencies(task: TaskId): void {
+    const count = this.count[task]!;
+    if (count === 0) return;
+    const first = this.first[task]!;
+    const { dependency, next, dependents } = this;
+    const previous = this.#previous;
+    for (let edge = first; edge < first + count; edge++) {
+      const after = next[edge]!;
+      const before = previous[edge]!;
+      if (before === NONE) dependents[dependency[edge]!] = after;
+      else next[before] = after;
+      if (after !== NONE) previous[after] = before;
+    }
+    this.count[task] = 0;
+    this.#live -= count;
+    this.#free(first, count);
+  }
+
+  #allocate(count: number): number {
+    if (count <= SMALL) {
+      const block = this.#free_small[count]!;
+      if (block !== NONE) {
+        this.#free_small[count] = this.next[block]!;
+        return block;
+      }
+    } else {
+      const block = this.#free_large.get(count)?.pop();
+      if (block !== undefined) return block;
+    }
+    const first = this.#top;
+    this.#top += count;
+    if (this.#top > this.dependency.length) {
+      const capacity = Math.max(this.#top, this.dependency.length * 2);
+      this.dependency = grown(this.dependency, capacity);
+      this.dependent = grown(this.dependent, capacity);
+      this.next = grown(this.next, capacity);
+      this.#previous = grown(this.#previous, capacity);
+    }
+    return first;
+  }
+
+  #free(first: number, count: number): void {
+    if (this.#live === 0) {
+      // Nothing is left: start again from the bottom, so that no pattern of sizes can fragment it for ever.
+      this.#top = 0;
+      this.#free_small.fill(NONE);
+      this.#free_large.clear();
+      return;
+    }
+    if (count <= SMALL) {
+      this.next[first] = this.#free_small[count]!;
+      this.#free_small[count] = first;
+      return;
+    }
+    const blocks = this.#free_large.get(count);
+    if (blocks === undefined) this.#free_large.set(count, [first]);
+    else blocks.push(first);
+  }
+}

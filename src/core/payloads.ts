@@ -1,0 +1,60 @@
+import { NONE } from "../base/ids.ts";
+
+/** How a task's payload goes out in `compute-task`. */
+export const PAYLOAD_NONE = 0;
+/** Frames behind a `__Pickled__` placeholder (2024.12 and later). */
+export const PAYLOAD_PICKLED = 1;
+/** Frames behind a `__Serialized__` placeholder. */
+export const PAYLOAD_SERIALIZED = 2;
+/** The msgpack map `{function, args, kwargs?}` of 2022.12, inline in frame 0. */
+export const PAYLOAD_INLINE = 3;
+/** The graph's structure is known, the payload is still on its way from the unpacker. */
+export const PAYLOAD_PENDING = 4;
+
+/**
+ * The buffers that payloads lie in: messages and chunks as they arrived. A payload is a slice of one, never
+ * copied or opened; a buffer is dropped when its last payload is released.
+ */
+export class Segments {
+  readonly #buffers: (Uint8Array | null)[] = [];
+  readonly #users: number[] = [];
+  readonly #free: number[] = [];
+
+  /** Takes a buffer in, with one user: the caller, who must {@link release} it when all slices are taken. */
+  add(buffer: Uint8Array): number {
+    const id = this.#free.pop() ?? this.#buffers.length;
+    this.#buffers[id] = buffer;
+    this.#users[id] = 1;
+    return id;
+  }
+
+  buffer(id: number): Uint8Array {
+    return this.#buffers[id]!;
+  }
+
+  retain(id: number): void {
+    this.#users[id]!++;
+  }
+
+  release(id: number): void {
+    if (id === NONE || --this.#users[id]! > 0) return;
+    this.#buffers[id] = null;
+    this.#free.push(id);
+  }
+
+  /** Bytes of all buffers that some payload still needs. */
+  get live_bytes(): number {
+    let total = 0;
+    for (const buffer of this.#buffers) total += buffer?.byteLength ?? 0;
+    return total;
+  }
+}
+
+/** Where a payload lies: `frame_bytes[0]` is the sub-header for framed kinds; the frames are adjacent. */
+export interface Payload {
+  readonly kind: number;
+  readonly segment: number;
+  readonly offset: number;
+  /** Length of each frame, in bytes. */
+  readonly frame_bytes: readonly number[];
+}

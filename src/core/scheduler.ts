@@ -1,0 +1,515 @@
+import { type ClientId, NONE, type TaskId, type WorkerId } from "../base/ids.ts";
+import type { PlacementSink, Policy, StealSink } from "../schedulers/policy.ts";
+import { HOP, PHASE } from "../trace/phases.ts";
+import type { Tracer } from "../trace/tracer.ts";
+import { Books, type TaskError } from "./books.ts";
+import { GraphBuilder } from "./graph-builder.ts";
+import type { Outbox } from "./outbox.ts";
+import { takeReady } from "./ready.ts";
+import { ERRED, FORGOTTEN, MEMORY, NO_WORKER, PROCESSING, QUEUED, RELEASED, WAITING } from "./states.ts";
+import { FLAG_ACTOR, FLAG_LONG_RUNNING, FLAG_PINNED, FLAG_READY, FLAG_RUNNABLE } from "./task-table.ts";
+import { Transitions } from "./transitions.ts";
+import type { WorkerBook, WorkerFacts, WorkerStatus } from "./worker-book.ts";
+
+export interface SchedulerOptions {
+  readonly policy: Policy;
+  readonly outbox: Outbox;
+  /** Seed of the key table's hash: from the system's randomness in a server, fixed in tests. */
+  readonly key_seed: number;
+  /** A task may be on this many workers that died unexpectedly; one more errs it (Dask's allowed-failures). */
+  readonly allowed_failures?: number;
+  /** Off is null. */
+  readonly tracer?: Tracer | null;
+}
+
+/** What ended a steal, by the state that the victim reported (distributed.stealing.move_task_confirm). */
+const GRANTED = new Set(["ready", "constrained", "waiting"]);
+const REFUSED = new Set(["memory", "executing", "long-running", "cancelled", "resumed"]);
+
+/** Counts of the whole life of a scheduler (the summary's ledger, the part that the core knows). */
+export interface Counts {
+  tasks_sent: number;
+  tasks_finished: number;
+  steals_asked: number;
+  steals_done: number;
+  /** Finished once, lost since, and finished again. */
+  recomputed: number;
+}
+
+/**
+ * The scheduler: a deterministic state machine. Events come in as method calls with ids (bytes are looked up at
+ * the edge), effects go out through the {@link Outbox}; it opens no socket, reads no clock and draws no lots.
+ * A batch is any number of events, then one {@link schedule}, then one {@link endBatch}.
+ */
+export class Scheduler implements PlacementSink, StealSink {
+  readonly books: Books;
+  readonly moves: Transitions;
+  readonly counts: Counts = {
+    tasks_sent: 0,
+    tasks_finished: 0,
+    steals_asked: 0,
+    steals_done: 0,
+    recomputed: 0,
+  };
+  /** The batch's stamp, ns: set by the server before it hands events in. Decides nothing but steal intervals. */
+  now_ns = 0;
+  readonly #policy: Policy;
+  readonly #outbox: Outbox;
+  readonly #tracer: Tracer | null;
+  readonly #allowed_failures: number;
+  readonly #lost_runs = new Set<TaskId>();
+  #last_steal_id = 0;
+
+  constructor(options: SchedulerOptions) {
+    this.books = new Books(options.key_seed);
+    this.moves = new Transitions(this.books, options.outbox);
+    this.#policy = options.policy;
+    this.#outbox = options.outbox;
+    this.#tracer = options.tracer ?? null;
+    this.#allowed_failures = options.allowed_failures ?? 3;
+  }
+
+  get policy_name(): string {
+    return this.#policy.name;
+  }
+
+  // ---- graphs and clients
+
+  clientJoined(name: string): ClientId {
+    return this.books.addClient(name);
+  }
+
+  /** Its wants go with it. */
+  clientLeft(client: ClientId): void {
+    const { wants } = this.books;
+    for (let want = wants.first_of_owner[client]!; want !== NONE; want = wants.first_of_owner[client]!)
+      this.moves.unwant(client, wants.task[want]!);
+    this.moves.settle();
+    this.books.dropClient(client);
+  }
+
+  graph(options: ConstructorParameters<typeof GraphBuilder>[2]): GraphBuilder {
+    const builder = new GraphBuilder(this.books, this.moves, options);
+    if (this.#tracer !== null) builder.stamp_ns = this.now_ns;
+    return builder;
+  }
+
+  /** The payload of a task whose structure came before it. Nothing happens if the task is gone since. */
+  payloadArrived(task: TaskId, payload: Parameters<Books["tasks"]["setPayload"]>[1]): void {
+    this.books.tasks.setPayload(task, payload);
+    this.moves.payloadArrived(task);
+  }
+
+  clientDesiresKey(client: ClientId, task: TaskId): void {
+    const { books, moves } = this;
+    moves.want(client, task);
+    if (books.tasks.state[task] === RELEASED) moves.activate(task);
+    moves.settle();
+  }
+
+  clientReleasesKey(client: ClientId, task: TaskId): void {
+    this.moves.unwant(client, task);
+    this.moves.settle();
+  }
+
+  /**
+   * Dask's cancel: the key and what depends on it is dropped, unless other clients want it and `force` is off.
+   * Every client that loses a want is told.
+   */
+  cancelKey(client: ClientId, task: TaskId, force: boolean): void {
+    const { books, moves } = this;
+    const { wants, edges, tasks } = books;
+    const stack = [task];
+    for (let key = stack.pop(); key !== undefined; key = stack.pop()) {
+      const only = wants.isSingle(key) && wants.has(key, client);
+      if (key === task && !force && !only) {
+        if (moves.unwant(client, key)) this.#outbox.cancelledKeys(client, key, "cancelled by client");
+        continue;
+      }
+      for (let edge = edges.dependents[key]!; edge !== NONE; edge = edges.next[edge]!)
+        if (force || !this.#wantedByOthers(edges.dependent[edge]!, client))
+          stack.push(edges.dependent[edge]!);
+      for (let want = wants.first_of_task[key]!; want !== NONE; want = wants.first_of_task[key]!) {
+        this.#outbox.cancelledKeys(wants.owner[want]!, key, "cancelled by client");
+        wants.remove(want);
+      }
+      if (tasks.state[key] !== RELEASED && tasks.waiters[key] === 0) moves.release(key);
+      moves.mayBeUnneeded(key);
+    }
+    moves.settle();
+  }
+
+  #wantedByOthers(task: TaskId, client: ClientId): boolean {
+    const { wants } = this.books;
+    for (let want = wants.first_of_task[task]!; want !== NONE; want = wants.next_of_task[want]!)
+      if (wants.owner[want] !== client) return true;
+    return false;
+  }
+
+  /** Computes an erred task again, and the erred tasks below it that it waits for. */
+  retryKey(task: TaskId): boolean {
+    const { books, moves } = this;
+    const { tasks, edges } = books;
+    if (tasks.state[task] !== ERRED) return false;
+    const retried = [task];
+    for (let i = 0; i < retried.length; i++) {
+      const key = retried[i]!;
+      if (tasks.state[key] !== ERRED) continue;
+      moves.release(key);
+      for (let e = edges.first[key]!, end = e + edges.count[key]!; e < end; e++)
+        if (tasks.state[edges.dependency[e]!] === ERRED) retried.push(edges.dependency[e]!);
+      for (let e = edges.dependents[key]!; e !== NONE; e = edges.next[e]!)
+        if (tasks.state[edges.dependent[e]!] === ERRED) retried.push(edges.dependent[e]!);
+    }
+    for (const key of retried) {
+      if (!books.isWanted(key)) continue;
+      for (let want = books.wants.first_of_task[key]!; want !== NONE; want = books.wants.next_of_task[want]!)
+        this.#outbox.taskRetried(books.wants.owner[want]!, key);
+      moves.resume(key);
+    }
+    moves.settle();
+    return true;
+  }
+
+  // ---- workers
+
+  workerJoined(facts: WorkerFacts): WorkerBook {
+    return this.books.addWorker(facts);
+  }
+
+  workerStatusChanged(worker: WorkerBook, status: WorkerStatus): void {
+    if (worker.status === status) return;
+    worker.status = status;
+    this.books.updateLoad(worker);
+    if (status === "running") this.#retryUnrunnable();
+  }
+
+  /** Tasks that no worker could take may fit the one that just came up. */
+  #retryUnrunnable(): void {
+    for (const task of [...this.books.unrunnable]) {
+      this.moves.release(task);
+      this.moves.resume(task);
+    }
+    this.moves.settle();
+  }
+
+  /**
+   * A worker is gone. What it computed is given to others, what it alone held is computed again. With
+   * `expected` (it said so itself, or was told to) its tasks are not suspected of having killed it.
+   */
+  workerLeft(worker: WorkerBook, expected: boolean, killed: (task: TaskId) => TaskError): void {
+    const { books, moves } = this;
+    const { tasks, replicas } = books;
+    worker.status = "closed";
+    books.updateLoad(worker);
+    for (const [task, steal] of books.steals)
+      if (steal.victim === worker || steal.thief === worker) moves.forgetSteal(task);
+    const taken: TaskId[] = [];
+    for (let task = worker.first_processing; task !== NONE; task = worker.first_processing) {
+      taken.push(task);
+      moves.release(task);
+    }
+    for (let record = replicas.first_of_owner[worker.id]!; record !== NONE; ) {
+      const task = replicas.task[record]!;
+      const last = replicas.isSingle(task);
+      books.dropReplica(record);
+      if (last) this.#vanish(task, killed);
+      record = replicas.first_of_owner[worker.id]!;
+    }
+    for (const task of taken) {
+      if (tasks.state[task] !== RELEASED) continue;
+      if (!expected && ++tasks.suspicious[task]! > this.#allowed_failures) moves.fail(task, killed(task));
+      else moves.resume(task);
+    }
+    moves.settle();
+    this.#dropNeeds(worker.id);
+    books.dropWorker(worker);
+  }
+
+  #dropNeeds(worker: WorkerId): void {
+    const { needs } = this.books;
+    for (let record = needs.first_of_owner[worker]!; record !== NONE; record = needs.first_of_owner[worker]!)
+      needs.remove(record);
+  }
+
+  /** The last replica of a task is gone. An actor cannot be made again with its state: it is erred. */
+  #vanish(task: TaskId, killed: (task: TaskId) => TaskError): void {
+    if (this.books.tasks.flags[task]! & FLAG_ACTOR) {
+      this.moves.fail(task, killed(task));
+      return;
+    }
+    if (this.books.tasks.flags[task]! & FLAG_RUNNABLE) this.#lost_runs.add(task);
+    this.moves.vanish(task);
+  }
+
+  // ---- what workers report
+
+  /**
+   * `run_id` is what the report carries, or 0 from a worker of 2022.12, which has none. Returns false when the
+   * report was stale and the worker must be told to drop the result (it has been, through the outbox).
+   */
+  taskFinished(worker: WorkerBook, task: TaskId, run_id: number, nbytes: number, type: number): boolean {
+    const { books, moves } = this;
+    const { tasks } = books;
+    const state = tasks.state[task]!;
+    if (state === PROCESSING) {
+      const assigned = tasks.processing_on[task] === worker.id;
+      if (!assigned || (run_id !== 0 && tasks.run_id[task] !== run_id)) {
+        this.#stale(worker, task, assigned);
+        return false;
+      }
+    } else if (state === MEMORY) {
+      this.keyAdded(worker, task);
+      return true;
+    } else {
+      // released, waiting, queued, no-worker, erred: nobody asked this worker for it any more.
+      this.#outbox.freeKeys(worker.id, task);
+      return false;
+    }
+    if (tasks.nbytes[task] !== nbytes) tasks.nbytes[task] = nbytes;
+    tasks.type[task] = type;
+    this.counts.tasks_finished++;
+    if (this.#lost_runs.size > 0 && this.#lost_runs.delete(task)) this.counts.recomputed++;
+    moves.complete(task, worker);
+    moves.settle();
+    return true;
+  }
+
+  /** A report of another run: from the worker that has the task, what it does now cannot be trusted: redo. */
+  #stale(worker: WorkerBook, task: TaskId, assigned: boolean): void {
+    if (!assigned) {
+      this.#outbox.freeKeys(worker.id, task);
+      return;
+    }
+    this.moves.release(task);
+    this.moves.resume(task);
+    this.moves.settle();
+  }
+
+  taskErred(worker: WorkerBook, task: TaskId, run_id: number, error: TaskError): void {
+    const { tasks } = this.books;
+    if (tasks.state[task] !== PROCESSING || tasks.processing_on[task] !== worker.id) return;
+    if (run_id !== 0 && tasks.run_id[task] !== run_id) return;
+    if (tasks.retries[task]! > 0) {
+      tasks.retries[task]!--;
+      this.moves.release(task);
+      this.moves.resume(task);
+    } else {
+      this.moves.fail(task, error);
+    }
+    this.moves.settle();
+  }
+
+  /** A task that cannot be run for a reason of our own, such as a graph whose payloads never came. */
+  taskFailed(task: TaskId, error: TaskError): void {
+    const state = this.books.tasks.state[task]!;
+    if (state === FORGOTTEN || state === MEMORY || state === ERRED) return;
+    this.moves.fail(task, error);
+    this.moves.settle();
+  }
+
+  /** The worker asks to have its task placed anew. */
+  taskRescheduled(worker: WorkerBook, task: TaskId): void {
+    const { tasks } = this.books;
+    if (tasks.state[task] !== PROCESSING || tasks.processing_on[task] !== worker.id) return;
+    this.moves.release(task);
+    this.moves.resume(task);
+    this.moves.settle();
+  }
+
+  /** The task seceded from its worker's thread pool: its slot is free. */
+  taskLongRunning(worker: WorkerBook, task: TaskId, run_id: number): void {
+    const { tasks } = this.books;
+    if (tasks.state[task] !== PROCESSING || tasks.processing_on[task] !== worker.id) return;
+    if (run_id !== 0 && tasks.run_id[task] !== run_id) return;
+    if (tasks.flags[task]! & FLAG_LONG_RUNNING) return;
+    this.moves.forgetSteal(task);
+    tasks.flags[task]! |= FLAG_LONG_RUNNING;
+    worker.long_running++;
+    this.books.updateLoad(worker);
+  }
+
+  /** The worker has fetched a replica. One that nothing is known of is to be dropped again. */
+  keyAdded(worker: WorkerBook, task: TaskId): void {
+    const { books } = this;
+    if (books.tasks.state[task] !== MEMORY) {
+      this.#outbox.removeReplicas(worker.id, task);
+      return;
+    }
+    if (!books.replicas.has(task, worker.id)) books.addReplica(task, worker);
+  }
+
+  /** The worker has dropped a replica, or another worker did not find it there. */
+  keyReleased(worker: WorkerBook, task: TaskId): void {
+    const { books } = this;
+    const record = books.replicas.find(task, worker.id);
+    if (record === NONE) return;
+    const last = books.replicas.isSingle(task);
+    books.dropReplica(record);
+    if (!last) return;
+    if (books.tasks.flags[task]! & FLAG_RUNNABLE) this.#lost_runs.add(task);
+    this.moves.vanish(task);
+    this.moves.settle();
+  }
+
+  /** Data that came from outside: scattered by a client, or kept by a worker. `type` NONE: unknown. */
+  dataReceived(worker: WorkerBook, task: TaskId, nbytes: number, type: number): void {
+    const { books, moves } = this;
+    const { tasks, edges } = books;
+    if (tasks.state[task] === MEMORY) {
+      books.setNbytes(task, nbytes);
+      this.keyAdded(worker, task);
+      return;
+    }
+    // Whoever was to compute it is told to stop; then it passes through waiting, like any other result.
+    moves.release(task);
+    books.setState(task, WAITING);
+    tasks.flags[task]! &= ~FLAG_READY;
+    for (let e = edges.first[task]!, end = e + edges.count[task]!; e < end; e++)
+      tasks.waiters[edges.dependency[e]!]!++;
+    tasks.nbytes[task] = nbytes;
+    tasks.type[task] = type;
+    moves.complete(task, worker);
+    moves.settle();
+  }
+
+  // ---- placing
+
+  /**
+   * Places what became ready since the last time, and balances. Returns when it wants to be called again (ns on
+   * the clock of {@link now_ns}), or Infinity.
+   */
+  schedule(): number {
+    const tracer = this.#tracer;
+    const { moves, books } = this;
+    this.#openQueue();
+    if (moves.ready.length > 0) {
+      if (tracer !== null) tracer.enter(PHASE.placement);
+      const { ids, count } = takeReady(books, moves.ready);
+      if (tracer !== null) this.#recordHop(ids, count, HOP.knownReady, this.now_ns);
+      if (books.running.length === 0) for (let i = 0; i < count; i++) this.refuse(ids[i]!);
+      else this.#policy.place(ids, count, books, this);
+      if (tracer !== null) this.#recordHop(ids, count, HOP.readyPlaced, tracer.exit());
+    }
+    if (books.underloaded.length === 0 || books.overloaded.length === 0) return Number.POSITIVE_INFINITY;
+    if (tracer !== null) tracer.enter(PHASE.balance);
+    const again_ns = this.#policy.balance(this.now_ns, books, this);
+    if (tracer !== null) tracer.exit();
+    return again_ns;
+  }
+
+  /** Ids that this batch forgot become reusable. After all that could name them has been queued. */
+  endBatch(): void {
+    this.books.tasks.recycle();
+  }
+
+  #recordHop(ids: Int32Array, count: number, hop: 1 | 2, now_ns: number): void {
+    const tracer = this.#tracer!;
+    const stamps = this.books.tasks.stamp_ns;
+    for (let i = 0; i < count; i++) {
+      const task = ids[i]!;
+      tracer.hop(hop, now_ns - stamps[task]!);
+      stamps[task] = now_ns;
+    }
+  }
+
+  /** Queued tasks get as many tries as there are free slots. */
+  #openQueue(): void {
+    const { queue, ready } = this.moves;
+    if (queue.length === 0) return;
+    const { underloaded } = this.books;
+    let slots = 0;
+    for (let i = 0; i < underloaded.length && slots < queue.length; i++) {
+      const worker = this.books.worker(underloaded.items[i]!);
+      slots += worker.threads - worker.load;
+    }
+    for (const task of queue.splice(0, slots)) {
+      this.books.tasks.flags[task]! |= FLAG_READY;
+      ready.push(task);
+    }
+  }
+
+  // ---- PlacementSink, StealSink
+
+  assign(task: TaskId, worker: WorkerId): void {
+    this.counts.tasks_sent++;
+    this.moves.assign(task, this.books.worker(worker));
+  }
+
+  queue(task: TaskId): void {
+    if (this.books.tasks.state[task] !== QUEUED) this.books.setState(task, QUEUED);
+    const { queue } = this.moves;
+    let low = 0;
+    let high = queue.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.books.compare(queue[middle]!, task) < 0) low = middle + 1;
+      else high = middle;
+    }
+    queue.splice(low, 0, task);
+  }
+
+  refuse(task: TaskId): void {
+    if (this.books.tasks.state[task] === QUEUED) {
+      this.books.setState(task, RELEASED);
+      this.books.setState(task, WAITING);
+    }
+    this.books.setState(task, NO_WORKER);
+    this.books.unrunnable.add(task);
+  }
+
+  steal(task: TaskId, thief: WorkerId): void {
+    const { books, moves } = this;
+    const from = books.worker(books.tasks.processing_on[task]!);
+    const to = books.worker(thief);
+    if (books.steals.has(task) || from === to) return;
+    const id = ++this.#last_steal_id;
+    books.steals.set(task, { id, victim: from, thief: to });
+    from.steals_out++;
+    to.steals_in++;
+    books.updateLoad(from);
+    books.updateLoad(to);
+    this.counts.steals_asked++;
+    this.#outbox.stealRequest(from.id, task, id);
+  }
+
+  /**
+   * The victim's answer. RSDS leaves its books on the thief when a steal fails, though the task stays with the
+   * victim; here a refusal puts the load back where the task is, and pins the task: it is running.
+   */
+  stealAnswered(worker: WorkerBook, task: TaskId, steal_id: number, state: string | null): void {
+    const { books, moves } = this;
+    const steal = books.steals.get(task);
+    if (steal === undefined || steal.id !== steal_id || steal.victim !== worker) return;
+    moves.forgetSteal(task);
+    if (state !== null && GRANTED.has(state)) {
+      this.#moveTask(task, steal.thief);
+      return;
+    }
+    this.#policy.stealAnswered(false);
+    if (state !== null && REFUSED.has(state)) {
+      books.tasks.flags[task]! |= FLAG_PINNED;
+      return;
+    }
+    // The victim does not know the task: neither the assignment nor a report may ever come from there.
+    moves.release(task);
+    moves.resume(task);
+    moves.settle();
+  }
+
+  #moveTask(task: TaskId, thief: WorkerBook): void {
+    const { books, moves } = this;
+    this.#policy.stealAnswered(true);
+    this.counts.steals_done++;
+    if (thief.status !== "running") {
+      moves.release(task);
+      moves.resume(task);
+      moves.settle();
+      return;
+    }
+    books.stopProcessing(task);
+    books.startProcessing(task, thief);
+    this.counts.tasks_sent++;
+    this.#outbox.computeTask(thief.id, task);
+  }
+}

@@ -1,0 +1,355 @@
+import { type ClientId, NONE, type TaskId } from "../base/ids.ts";
+import { IntStack } from "../base/typed-arrays.ts";
+import type { Books, TaskError } from "./books.ts";
+import type { CancelReason, Outbox } from "./outbox.ts";
+import { PAYLOAD_PENDING } from "./payloads.ts";
+import { ERRED, FORGOTTEN, MEMORY, NO_WORKER, PROCESSING, QUEUED, RELEASED, WAITING } from "./states.ts";
+import { FLAG_READY, FLAG_RESTRICTED, FLAG_RUNNABLE, FLAG_UNNEEDED } from "./task-table.ts";
+import type { WorkerBook } from "./worker-book.ts";
+
+/**
+ * The moves between states, each with all that follows from it for the task's neighbours, workers and clients.
+ * Chains (cancelling, forgetting, erring, needing) run over explicit stacks: graphs are deep. What may have become
+ * unneeded is collected and settled by {@link settle} at the end of each event.
+ */
+export class Transitions {
+  readonly books: Books;
+  readonly outbox: Outbox;
+  /** Tasks whose last dependency came in, waiting to be placed at the end of the batch. */
+  readonly ready = new IntStack(1024);
+  /** Held back by the policy until a slot opens. */
+  readonly queue: TaskId[] = [];
+  readonly #unneeded = new IntStack();
+  readonly #stack = new IntStack();
+
+  constructor(books: Books, outbox: Outbox) {
+    this.books = books;
+    this.outbox = outbox;
+  }
+
+  // ---- towards running
+
+  /**
+   * Makes a released task, and all that it depends on, waiting (and ready where nothing is waited for).
+   * A dependency that is erred errs it; one that cannot be computed any more loses it.
+   */
+  activate(root: TaskId): void {
+    const { tasks } = this.books;
+    const stack = this.#stack;
+    const bottom = stack.length;
+    const failed: TaskId[] = [];
+    stack.push(root);
+    while (stack.length > bottom) {
+      const task = stack.pop();
+      if (tasks.state[task] !== RELEASED) continue;
+      if ((tasks.flags[task]! & FLAG_RUNNABLE) === 0) {
+        failed.push(task);
+        continue;
+      }
+      this.#startWaiting(task, failed);
+    }
+    for (const task of failed) {
+      if (tasks.state[task] === ERRED) this.#errDependents(task, this.books.errors.get(task)!);
+      else if (tasks.state[task] === RELEASED) this.lose(task);
+    }
+  }
+
+  /** released → waiting, with the dependencies that have to be activated too pushed on the stack. */
+  #startWaiting(task: TaskId, failed: TaskId[]): void {
+    const { tasks, edges } = this.books;
+    this.books.setState(task, WAITING);
+    let waiting_on = 0;
+    const first = edges.first[task]!;
+    for (let edge = first, end = first + edges.count[task]!; edge < end; edge++) {
+      const dependency = edges.dependency[edge]!;
+      tasks.waiters[dependency]!++;
+      const state = tasks.state[dependency]!;
+      if (state === MEMORY) continue;
+      waiting_on++;
+      if (state === RELEASED) this.#stack.push(dependency);
+      else if (state === ERRED) failed.push(dependency);
+    }
+    tasks.waiting_on[task] = waiting_on;
+    if (waiting_on === 0) this.#pushReady(task);
+  }
+
+  #pushReady(task: TaskId): void {
+    const { tasks } = this.books;
+    if (tasks.flags[task]! & FLAG_READY || tasks.payload_kind[task] === PAYLOAD_PENDING) return;
+    tasks.flags[task]! |= FLAG_READY;
+    this.ready.push(task);
+  }
+
+  /** The payload of a task has come: it may start, if it waits for nothing else. */
+  payloadArrived(task: TaskId): void {
+    const { tasks } = this.books;
+    if (tasks.state[task] === WAITING && tasks.waiting_on[task] === 0) this.#pushReady(task);
+  }
+
+  /** waiting, queued or no-worker → processing on `worker`. */
+  assign(task: TaskId, worker: WorkerBook): void {
+    const { books } = this;
+    if (books.tasks.state[task] === NO_WORKER) books.unrunnable.delete(task);
+    books.setState(task, PROCESSING);
+    books.startProcessing(task, worker);
+    this.outbox.computeTask(worker.id, task);
+  }
+
+  // ---- results
+
+  /** → memory on `worker`, which computed it (or received it from a client). */
+  complete(task: TaskId, worker: WorkerBook): void {
+    const { books } = this;
+    const { tasks, edges, wants } = books;
+    if (tasks.state[task] === PROCESSING) {
+      if (this.books.steals.size > 0) this.forgetSteal(task);
+      books.stopProcessing(task);
+    }
+    books.setState(task, MEMORY);
+    if (tasks.suspicious[task] !== 0) tasks.suspicious[task] = 0;
+    books.addReplica(task, worker);
+    const first = edges.first[task]!;
+    for (let edge = first, end = first + edges.count[task]!; edge < end; edge++) {
+      const dependency = edges.dependency[edge]!;
+      if (--tasks.waiters[dependency]! === 0) this.mayBeUnneeded(dependency);
+    }
+    for (let want = wants.first_of_task[task]!; want !== NONE; want = wants.next_of_task[want]!)
+      this.outbox.keyInMemory(wants.owner[want]!, task);
+    for (let edge = edges.dependents[task]!; edge !== NONE; edge = edges.next[edge]!) {
+      const dependent = edges.dependent[edge]!;
+      if (tasks.state[dependent] === WAITING && --tasks.waiting_on[dependent]! === 0)
+        this.#pushReady(dependent);
+    }
+    if (tasks.waiters[task] === 0) this.mayBeUnneeded(task);
+  }
+
+  /** → erred, with all that waits for it. */
+  fail(task: TaskId, error: TaskError): void {
+    const { books } = this;
+    if (books.tasks.state[task] === PROCESSING) {
+      // Directly, not through released: the worker has ended the task itself and needs no free-keys.
+      this.forgetSteal(task);
+      books.stopProcessing(task);
+      this.#markErred(task, error);
+      this.#leaveDependencies(task);
+    } else {
+      this.release(task);
+      this.#markErred(task, error);
+    }
+    this.#errDependents(task, error);
+  }
+
+  #markErred(task: TaskId, error: TaskError): void {
+    const { books } = this;
+    books.setState(task, ERRED);
+    books.errors.set(task, error);
+    const { wants } = books;
+    for (let want = wants.first_of_task[task]!; want !== NONE; want = wants.next_of_task[want]!)
+      this.outbox.taskErred(wants.owner[want]!, task);
+    this.mayBeUnneeded(task);
+  }
+
+  /** Everything that waits for an erred task is erred too, and blames the same task. */
+  #errDependents(source: TaskId, error: TaskError): void {
+    const { tasks, edges } = this.books;
+    const stack = this.#stack;
+    const bottom = stack.length;
+    stack.push(source);
+    while (stack.length > bottom) {
+      const erred = stack.pop();
+      for (let edge = edges.dependents[erred]!; edge !== NONE; edge = edges.next[edge]!) {
+        const dependent = edges.dependent[edge]!;
+        const state = tasks.state[dependent]!;
+        if (state === RELEASED || state === ERRED || state === MEMORY) continue;
+        this.release(dependent);
+        this.#markErred(dependent, error);
+        stack.push(dependent);
+      }
+    }
+  }
+
+  // ---- away from running
+
+  /**
+   * Any state but forgotten → released: its worker and holders are told, its dependencies have a waiter less.
+   * What waits for it is not touched; the caller settles that.
+   */
+  release(task: TaskId): void {
+    const { books } = this;
+    const state = books.tasks.state[task]!;
+    if (state === RELEASED) return;
+    if (state === MEMORY) this.#dropReplicas(task);
+    else if (state === PROCESSING) {
+      this.forgetSteal(task);
+      const worker = books.stopProcessing(task);
+      this.outbox.freeKeys(worker.id, task);
+    } else if (state === QUEUED) this.#unqueue(task);
+    else if (state === NO_WORKER) books.unrunnable.delete(task);
+    else if (state === ERRED) books.errors.delete(task);
+    books.setState(task, RELEASED);
+    if (state !== MEMORY && state !== ERRED) this.#leaveDependencies(task);
+  }
+
+  /** The dependencies of a task that stopped waiting for them have a waiter less. */
+  #leaveDependencies(task: TaskId): void {
+    const { tasks, edges } = this.books;
+    tasks.waiting_on[task] = 0;
+    const first = edges.first[task]!;
+    for (let edge = first, end = first + edges.count[task]!; edge < end; edge++) {
+      const dependency = edges.dependency[edge]!;
+      if (--tasks.waiters[dependency]! === 0) this.mayBeUnneeded(dependency);
+    }
+  }
+
+  #dropReplicas(task: TaskId): void {
+    const { replicas } = this.books;
+    let record = replicas.first_of_task[task]!;
+    while (record !== NONE) {
+      const next = replicas.next_of_task[record]!;
+      this.outbox.freeKeys(replicas.owner[record]!, task);
+      this.books.dropReplica(record);
+      record = next;
+    }
+  }
+
+  #unqueue(task: TaskId): void {
+    const at = this.queue.indexOf(task);
+    if (at >= 0) this.queue.splice(at, 1);
+  }
+
+  /** Forgets a steal in flight, and books the load back to where the task is. */
+  forgetSteal(task: TaskId): void {
+    const steal = this.books.steals.get(task);
+    if (steal === undefined) return;
+    this.books.steals.delete(task);
+    steal.victim.steals_out--;
+    steal.thief.steals_in--;
+    if (steal.victim.status !== "closed") this.books.updateLoad(steal.victim);
+    if (steal.thief.status !== "closed") this.books.updateLoad(steal.thief);
+  }
+
+  /**
+   * memory → released because the last replica is gone. What waits for the task, waits again; the task is
+   * computed again if something needs it, and lost if it cannot be.
+   */
+  vanish(task: TaskId): void {
+    const { tasks, edges } = this.books;
+    // Tasks that were sent on the promise of this data are taken back: they could only fail to fetch it.
+    for (let edge = edges.dependents[task]!; edge !== NONE; edge = edges.next[edge]!) {
+      const dependent = edges.dependent[edge]!;
+      const state = tasks.state[dependent]!;
+      if (state === WAITING) tasks.waiting_on[dependent]!++;
+    }
+    const taken_back: TaskId[] = [];
+    for (let edge = edges.dependents[task]!; edge !== NONE; edge = edges.next[edge]!) {
+      const dependent = edges.dependent[edge]!;
+      const state = tasks.state[dependent]!;
+      if (state === PROCESSING || state === QUEUED || state === NO_WORKER) taken_back.push(dependent);
+    }
+    this.release(task);
+    for (const dependent of taken_back) this.release(dependent);
+    for (const dependent of taken_back) this.resume(dependent);
+    this.resume(task);
+  }
+
+  /** A released task that something still needs is activated again. */
+  resume(task: TaskId): void {
+    const { tasks } = this.books;
+    if (tasks.state[task] !== RELEASED) return;
+    if (tasks.waiters[task]! > 0 || this.books.isWanted(task)) this.activate(task);
+    else this.mayBeUnneeded(task);
+  }
+
+  /** A released task that cannot be computed: its clients are told, and all that needs it is lost with it. */
+  lose(source: TaskId): void {
+    const { tasks, edges } = this.books;
+    const stack = this.#stack;
+    const bottom = stack.length;
+    stack.push(source);
+    while (stack.length > bottom) {
+      const task = stack.pop();
+      const cancelled = task !== source;
+      if (cancelled) this.release(task);
+      this.#dropWants(task, cancelled ? "lost dependencies" : null);
+      for (let edge = edges.dependents[task]!; edge !== NONE; edge = edges.next[edge]!) {
+        const dependent = edges.dependent[edge]!;
+        const state = tasks.state[dependent]!;
+        if (state !== RELEASED && state !== ERRED && state !== MEMORY && state !== FORGOTTEN)
+          stack.push(dependent);
+      }
+      this.mayBeUnneeded(task);
+    }
+  }
+
+  #dropWants(task: TaskId, reason: CancelReason | null): void {
+    const { wants } = this.books;
+    for (let want = wants.first_of_task[task]!; want !== NONE; want = wants.first_of_task[task]!) {
+      const client = wants.owner[want]!;
+      if (reason === null) this.outbox.lostData(client, task);
+      else this.outbox.cancelledKeys(client, task, reason);
+      wants.remove(want);
+    }
+  }
+
+  // ---- wants
+
+  /** Books a want; the client is told at once if the task is done already. */
+  want(client: ClientId, task: TaskId): void {
+    const { books } = this;
+    if (!books.wants.has(task, client)) books.wants.add(task, client);
+    const state = books.tasks.state[task]!;
+    if (state === MEMORY) this.outbox.keyInMemory(client, task);
+    else if (state === ERRED) this.outbox.taskErred(client, task);
+  }
+
+  unwant(client: ClientId, task: TaskId): boolean {
+    const record = this.books.wants.find(task, client);
+    if (record === NONE) return false;
+    this.books.wants.remove(record);
+    if (this.books.wants.first_of_task[task] === NONE) this.mayBeUnneeded(task);
+    return true;
+  }
+
+  // ---- the end of things
+
+  mayBeUnneeded(task: TaskId): void {
+    const { flags } = this.books.tasks;
+    if (flags[task]! & FLAG_UNNEEDED) return;
+    flags[task]! |= FLAG_UNNEEDED;
+    this.#unneeded.push(task);
+  }
+
+  /**
+   * Releases what nothing needs, and forgets what nothing could need again: no client wants it and no live task
+   * depends on it. To be called at the end of each event.
+   */
+  settle(): void {
+    const { books } = this;
+    const { tasks, edges } = books;
+    const unneeded = this.#unneeded;
+    while (unneeded.length > 0) {
+      const task = unneeded.pop();
+      tasks.flags[task]! &= ~FLAG_UNNEEDED;
+      const state = tasks.state[task]!;
+      if (state === FORGOTTEN || tasks.waiters[task]! > 0 || books.isWanted(task)) continue;
+      const forgettable = edges.dependents[task] === NONE;
+      if (state !== RELEASED && (state !== ERRED || forgettable)) this.release(task);
+      if (forgettable) this.#forget(task);
+    }
+  }
+
+  #forget(task: TaskId): void {
+    const { books } = this;
+    const { tasks, edges } = books;
+    const first = edges.first[task]!;
+    const end = first + edges.count[task]!;
+    for (let edge = first; edge < end; edge++) this.mayBeUnneeded(edges.dependency[edge]!);
+    edges.dropDependencies(task);
+    books.setState(task, FORGOTTEN);
+    if (tasks.flags[task]! & FLAG_RESTRICTED) books.restrictions.delete(task);
+    if (books.annotations.size > 0) books.annotations.delete(task);
+    tasks.dropPayload(task);
+    books.keys.unlink(task);
+    tasks.retire(task);
+  }
+}

@@ -1,0 +1,60 @@
+import { NONE, type TaskId, type WorkerId } from "../base/ids.ts";
+
+/** Dask's worker states as far as placing is concerned. Only a running worker gets tasks. */
+export type WorkerStatus = "init" | "running" | "paused" | "closing_gracefully" | "closing" | "closed";
+
+/** What the scheduler keeps of one worker. */
+export class WorkerBook {
+  readonly id: WorkerId;
+  readonly address: string;
+  /** The host part of the address: restrictions may name it, and transfers within it are cheaper. */
+  readonly host: string;
+  /** Number of the host among all hosts ever seen. */
+  readonly host_id: number;
+  /** The name it was started with, as text; restrictions may name it. */
+  readonly alias: string;
+  readonly threads: number;
+  readonly resources: ReadonlyMap<string, number>;
+  status: WorkerStatus = "init";
+
+  /** Its processing tasks, oldest first, linked through the task table. */
+  first_processing: TaskId = NONE;
+  last_processing: TaskId = NONE;
+  processing = 0;
+  long_running = 0;
+  /** Tasks on their way by a steal that is not answered yet: to it and from it. */
+  steals_in = 0;
+  steals_out = 0;
+  /** Sum of the sizes of the data that it holds, bytes. */
+  nbytes = 0;
+  readonly used_resources = new Map<string, number>();
+
+  /** Position in the lists of running, underloaded and overloaded workers, or NONE. */
+  running_at = NONE;
+  underloaded_at = NONE;
+  overloaded_at = NONE;
+
+  constructor(id: WorkerId, host_id: number, facts: WorkerFacts) {
+    this.id = id;
+    this.address = facts.address;
+    this.host = facts.host;
+    this.host_id = host_id;
+    this.alias = facts.alias;
+    this.threads = Math.max(1, facts.threads);
+    this.resources = facts.resources;
+  }
+
+  /** Tasks that take one of its slots or wait for one, steals in flight counted where they go. */
+  get load(): number {
+    return this.processing - this.long_running + this.steals_in - this.steals_out;
+  }
+}
+
+/** What a worker says of itself when it registers. */
+export interface WorkerFacts {
+  readonly address: string;
+  readonly host: string;
+  readonly alias: string;
+  readonly threads: number;
+  readonly resources: ReadonlyMap<string, number>;
+}
