@@ -311,9 +311,12 @@ export class Recorder implements Tracer {
   }
 
   #figures(books: Books, start_ns: number, end_ns: number): WindowFigures {
-    // Rounding may leave minus some nanoseconds where a collection took all that a class had.
-    const phase_ns = books.class_ns.slice(0, PHASE_COUNT).map((ns) => Math.max(0, ns));
-    const idle_ns = Math.max(0, books.idle_ns);
+    // A class below zero: a window's end cut a gap, a collection lay where the wait was assumed, so the wait lay
+    // elsewhere (or it is rounding). What was taken too much from the class is taken from the wait instead.
+    const overdrawn = books.class_ns.reduce((sum, ns) => sum + Math.min(0, ns), 0);
+    const class_ns = books.class_ns.map((ns) => Math.max(0, ns));
+    const phase_ns = class_ns.slice(0, PHASE_COUNT);
+    const idle_ns = Math.max(0, books.idle_ns + overdrawn);
     const attributed = phase_ns.reduce((sum, ns) => sum + ns, 0) + idle_ns + books.gc_ns;
     const { span_ns, callback_ns, hop_ns } = this.#costs;
     return {
@@ -322,7 +325,7 @@ export class Recorder implements Tracer {
       phase_ns,
       gc_ns: books.gc_ns,
       idle_ns,
-      unclaimed_ns: books.class_ns[UNCLAIMED]!,
+      unclaimed_ns: class_ns[UNCLAIMED]!,
       unattributed_ns: end_ns - start_ns - attributed,
       phase_histograms: books.phases,
       gc_histogram: books.gc,
