@@ -1,0 +1,155 @@
+import { ProtocolError } from "./errors.ts";
+import type { FramedMessage } from "./frames.ts";
+import { skipValue, UNPACK_LIMITS, Unpacker, type UnpackHooks, type UnpackLimits } from "./msgpack.ts";
+import { Packer } from "./packer.ts";
+import { Pickled, Serialized, WireEnum, type WireMap, WireSet, type WireValue } from "./values.ts";
+
+/**
+ * Frame 0 as a value, its placeholders replaced: sets and enums by values of their own, serialized and pickled
+ * payloads by their sub-header and frames, which are views of the message and stay unopened. If the message's bytes
+ * are transient, they are copied once as soon as the value would refer to them: the value may always be kept.
+ * Throws ProtocolError.
+ */
+export function decodeMessage(message: FramedMessage, limits: UnpackLimits = UNPACK_LIMITS): WireValue {
+  const decoder = new PlaceholderDecoder(message);
+  const unpacker = new Unpacker(message.bytes, message.frameStart(0), message.frameEnd(0), limits, decoder);
+  return unpacker.whole();
+}
+
+/** The frames of a message, frame 0 first; payloads follow in the order in which the value names them. */
+export function encodeMessage(value: WireValue): Uint8Array[] {
+  const frames: Uint8Array[] = [NO_BYTES];
+  const packer = new Packer(512, frames);
+  packer.value(value);
+  frames[0] = packer.view();
+  return frames;
+}
+
+const NO_BYTES = new Uint8Array(0);
+
+class PlaceholderDecoder implements UnpackHooks {
+  readonly #message: FramedMessage;
+  /** The message itself, or once it is needed a copy, if the message is transient. */
+  #kept: FramedMessage | null = null;
+  /** Frames not yet named by a placeholder. Each may be named once, so that few bytes cannot ask for many views. */
+  #frames_left: number;
+
+  constructor(message: FramedMessage) {
+    this.#message = message;
+    this.#frames_left = message.frame_count - 1;
+  }
+
+  bin(bytes: Buffer, start: number, end: number): Uint8Array {
+    if (!this.#message.transient) return bytes.subarray(start, end);
+    const shift = this.#message.start;
+    return this.#keep().bytes.subarray(start - shift, end - shift);
+  }
+
+  map(map: WireMap): WireValue {
+    const name = map.keys[0];
+    if (typeof name !== "string" || !name.startsWith("__")) return map;
+    if (map.size === 1) return this.#payload(name, map);
+    if (name === "__Set__" && map.size === 2) return toSet(map);
+    if (name === "__Enum__" && map.size === 4) return toEnum(map);
+    return map;
+  }
+
+  #payload(name: string, map: WireMap): WireValue {
+    const index = map.values[0];
+    // Index 0, true, or anything else is no reference: Dask leaves such a map alone.
+    if (typeof index !== "number" || index <= 0) return map;
+    if (name === "__Serialized__") return new Serialized(this.#header(index), this.#payloadFrames(index));
+    if (name === "__Pickled__") return new Pickled(this.#header(index), this.#payloadFrames(index));
+    return map;
+  }
+
+  #header(index: number): Uint8Array {
+    if (index >= this.#message.frame_count) {
+      throw new ProtocolError("BAD_FRAME_REFERENCE", `frame ${index} of ${this.#message.frame_count}`);
+    }
+    return this.#keep().frame(index);
+  }
+
+  #payloadFrames(index: number): Uint8Array[] {
+    const message = this.#keep();
+    const count = subFrameCount(message.bytes, message.frameStart(index), message.frameEnd(index));
+    this.#frames_left -= 1 + count;
+    if (count > message.frame_count - 1 - index || this.#frames_left < 0) {
+      throw new ProtocolError("BAD_FRAME_REFERENCE", `${count} frames after frame ${index}`);
+    }
+    const frames: Uint8Array[] = [];
+    for (let i = index + 1; i <= index + count; i++) frames.push(message.frame(i));
+    return frames;
+  }
+
+  #keep(): FramedMessage {
+    this.#kept ??= this.#message.own();
+    return this.#kept;
+  }
+}
+
+function toSet(map: WireMap): WireValue {
+  const items = map.get("as-list");
+  return map.values[0] === true && Array.isArray(items) ? new WireSet(items) : map;
+}
+
+function toEnum(map: WireMap): WireValue {
+  const name = map.get("name");
+  const module = map.get("__module__");
+  const qualname = map.get("__name__");
+  if (typeof name !== "string" || typeof module !== "string" || typeof qualname !== "string") return map;
+  return map.values[0] === true ? new WireEnum(name, module, qualname) : map;
+}
+
+/**
+ * `num-sub-frames` of a sub-header. The header is walked, not decoded: that of a pickled object holds the pickle.
+ */
+function subFrameCount(bytes: Buffer, start: number, end: number): number {
+  const header = new MapWalk(bytes, start, end);
+  for (let i = 0; i < header.count; i++) {
+    const found = header.nextIs(NUM_SUB_FRAMES);
+    const value = header.skip();
+    if (!found) continue;
+    const count = new Unpacker(bytes, value, header.position, UNPACK_LIMITS, null).value();
+    if (typeof count === "number" && Number.isInteger(count) && count >= 0) return count;
+    break;
+  }
+  throw new ProtocolError("BAD_SUB_HEADER", "a sub-header without num-sub-frames");
+}
+
+/** `num-sub-frames` as msgpack has it: a short string. */
+const NUM_SUB_FRAMES = Buffer.from("\xaenum-sub-frames", "latin1");
+
+/** Steps over the entries of a msgpack map. */
+class MapWalk {
+  readonly count: number;
+  position: number;
+  readonly #bytes: Buffer;
+  readonly #end: number;
+
+  constructor(bytes: Buffer, start: number, end: number) {
+    const type = start < end ? bytes[start]! : 0;
+    if (type >= 0x80 && type < 0x90) {
+      this.count = type & 0x0f;
+      this.position = start + 1;
+    } else if (type === 0xde && end - start >= 3) {
+      this.count = bytes.readUInt16BE(start + 1);
+      this.position = start + 3;
+    } else throw new ProtocolError("BAD_SUB_HEADER", "a sub-header that is not a map");
+    this.#bytes = bytes;
+    this.#end = end;
+  }
+
+  /** Steps over a key and tells whether it is the one given as msgpack. */
+  nextIs(key: Buffer): boolean {
+    const start = this.skip();
+    return this.position - start === key.length && key.compare(this.#bytes, start, this.position) === 0;
+  }
+
+  /** Steps over a value and gives its start. */
+  skip(): number {
+    const start = this.position;
+    this.position = skipValue(this.#bytes, start, this.#end);
+    return start;
+  }
+}
