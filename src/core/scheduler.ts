@@ -459,7 +459,7 @@ export class Scheduler implements PlacementSink, StealSink {
   }
 
   steal(task: TaskId, thief: WorkerId): void {
-    const { books, moves } = this;
+    const { books } = this;
     const from = books.worker(books.tasks.processing_on[task]!);
     const to = books.worker(thief);
     if (books.steals.has(task) || from === to) return;
