@@ -76,39 +76,44 @@ export class TaskTable {
   }
 
   #walkFields(bytes: Uint8Array, from: number, end: number): number {
-    const rows = this.rows;
     const row = this.count * ROW;
     let at = from;
     let fingerprint = 0;
-    rows[row + COLUMN.run_start] = 0;
-    rows[row + COLUMN.run_end] = 0;
+    this.rows[row + COLUMN.run_start] = 0;
+    this.rows[row + COLUMN.run_end] = 0;
     for (let field = 1; field < this.#field_count; field++) {
       const head = bytes[at]!;
       const length = head & 31;
       if ((head & 0xe0) !== 0xa0 || length === 0 || at + length >= end) return NOT_PLAIN;
       const first = bytes[at + 1]!;
       fingerprint += labelPrint(length, first, bytes[at + length]!);
-      at += 1 + length;
-      const start = at;
-      if (length === 7 && first === LETTER_W) {
-        at = this.#walkWhoHas(bytes, at, end, row);
-        if (at === NOT_PLAIN) return NOT_PLAIN;
-        continue;
+      const start = at + 1 + length;
+      if (length === 7 && first === LETTER_W) at = this.#walkWhoHas(bytes, start, end, row);
+      else {
+        at = skip(bytes, start, end);
+        if (!this.#keep(bytes, row, length, first, start, at)) return NOT_PLAIN;
       }
-      at = skip(bytes, at, end);
-      if (length === 3 && first === LETTER_K) {
-        if (!isPlainKey(bytes, start, at)) return NOT_PLAIN;
-        rows[row + COLUMN.key_start] = start;
-        rows[row + COLUMN.key_end] = at;
-      } else if (length === 6 && first === LETTER_R) {
-        rows[row + COLUMN.run_start] = start;
-        rows[row + COLUMN.run_end] = at;
-      } else if (length === 11 && first === LETTER_S) {
-        rows[row + COLUMN.stimulus_start] = start;
-        rows[row + COLUMN.stimulus_end] = at;
-      } else if (length === 5 && bytes[start] !== FALSE) return NOT_PLAIN; // an actor
+      if (at === NOT_PLAIN) return NOT_PLAIN;
     }
     return fingerprint === this.#fingerprint ? at : NOT_PLAIN;
+  }
+
+  /** Notes the fields that a report needs, by the length and first letter of their names; false: not plain. */
+  #keep(bytes: Uint8Array, row: number, length: number, first: number, start: number, end: number): boolean {
+    const rows = this.rows;
+    if (length === 3 && first === LETTER_K) {
+      rows[row + COLUMN.key_start] = start;
+      rows[row + COLUMN.key_end] = end;
+      return isPlainKey(bytes, start, end);
+    }
+    if (length === 6 && first === LETTER_R) {
+      rows[row + COLUMN.run_start] = start;
+      rows[row + COLUMN.run_end] = end;
+    } else if (length === 11 && first === LETTER_S) {
+      rows[row + COLUMN.stimulus_start] = start;
+      rows[row + COLUMN.stimulus_end] = end;
+    }
+    return length !== 5 || bytes[start] === FALSE; // `actor` is the only name of five letters
   }
 
   #walkWhoHas(bytes: Uint8Array, from: number, end: number, row: number): number {

@@ -170,7 +170,8 @@ export class WorkerSession implements WorkerPort {
       const reply = await this.#heartbeats.call(heartbeat(context.traits, this.#identity(), this.#load()));
       if (this.#closed) return;
       if (reply instanceof WireMap && reply.get("status") === "missing") {
-        return this.close("the scheduler does not know this worker");
+        this.close("the scheduler does not know this worker");
+        return;
       }
       next_s = heartbeatInterval(reply);
     } catch (error) {
@@ -181,7 +182,10 @@ export class WorkerSession implements WorkerPort {
   }
 
   async #serve(connection: Connection): Promise<void> {
-    if (this.#closed) return connection.destroy("the worker is closed");
+    if (this.#closed) {
+      connection.destroy("the worker is closed");
+      return;
+    }
     this.#requests.add(connection);
     connection.onClose = () => this.#requests.delete(connection);
     try {

@@ -252,19 +252,25 @@ export class ZeroWorker implements BatchOwner {
     }
     switch (op) {
       case "compute-task":
-        return this.#computeUnusual(message, now_ns);
+        this.#computeUnusual(message, now_ns);
+        break;
       case "steal-request":
-        return this.#onStealRequest(message);
+        this.#onStealRequest(message);
+        break;
       case "free-keys":
       case "remove-replicas":
-        return this.#onRelease(message);
+        this.#onRelease(message);
+        break;
       case "acquire-replicas":
-        return this.#onAcquire(message);
+        this.#onAcquire(message);
+        break;
       case "worker-status-change":
-        return this.#onStatusChange(message);
+        this.#onStatusChange(message);
+        break;
       case "close":
       case "close-stream":
-        return this.#port.onCloseAsked(textOf(message.get("reason")) ?? op);
+        this.#port.onCloseAsked(textOf(message.get("reason")) ?? op);
+        break;
       default:
         if (!NOTHING_TO_DO.has(op)) this.#onUnknown(op);
     }
@@ -283,8 +289,10 @@ export class ZeroWorker implements BatchOwner {
     const { table } = this.#context;
     const fault = table.fieldFault(message.keys.map(String));
     if (fault !== null) throw new ProtocolError("COMPUTE_TASK_FIELDS", fault);
-    if (message.get("actor") !== false)
-      return this.#refuse(message, now_ns, "an actor needs a process that runs its code");
+    if (message.get("actor") !== false) {
+      this.#refuse(message, now_ns, "an actor needs a process that runs its code");
+      return;
+    }
     const ordered = new WireMap([], []);
     ordered.set("op", "compute-task");
     message.keys.forEach((name, i) => {
