@@ -24,8 +24,6 @@ export interface WorkerSessionOptions {
   readonly context: FleetContext;
   readonly transport: Transport;
   readonly scheduler_address: string;
-  /** Where to listen, with port 0. */
-  readonly listen_address: string;
   readonly versions: WireMap;
   /** Resident memory of the process, bytes: what each worker reports as its own. */
   readonly rssBytes: () => number;
@@ -61,10 +59,10 @@ export class WorkerSession implements WorkerPort {
 
   /** Listens, registers, and takes tasks from then on. Rejects if the scheduler refuses. */
   async start(): Promise<void> {
-    const { transport, scheduler_address, listen_address, context } = this.#options;
-    this.#listener = await transport.listen(listen_address, (connection) => void this.#serve(connection));
+    const { transport, scheduler_address, context } = this.#options;
     const stream = await handshakeAsConnector(await transport.connect(scheduler_address));
     this.#stream = stream;
+    this.#listener = await transport.listen(listenAddress(stream.local), (peer) => void this.#serve(peer));
     const reply = await new Promise<WireValue>((resolve, reject) => {
       stream.onMessage = (message) => {
         try {
@@ -267,6 +265,12 @@ export class WorkerSession implements WorkerPort {
     this.#log_lines.push(line);
     if (this.#log_lines.length > LOG_LINES_MAX) this.#log_lines.shift();
   }
+}
+
+/** Any port on the interface over which the scheduler is reached: it can reach the worker there too. */
+function listenAddress(local: string): string {
+  if (!local.startsWith("tcp://")) return `${local.slice(0, local.indexOf("://"))}://`;
+  return `${local.slice(0, local.lastIndexOf(":"))}:0`;
 }
 
 /** The interval that a reply to `register-worker` or `heartbeat_worker` gives, in seconds. Throws if it is refused. */

@@ -1,0 +1,107 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { afterEach, describe, expect, test } from "vitest";
+import { Fleet, type FleetOptions } from "../../../simulator/fleet/fleet.ts";
+import { TcpTransport } from "../../../src/comm/tcp.ts";
+
+const processes: ChildProcess[] = [];
+const fleets: Fleet[] = [];
+
+afterEach(async () => {
+  for (const fleet of fleets.splice(0)) fleet.close("test over");
+  await Promise.all(
+    processes.splice(0).map(async (child) => {
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      child.kill("SIGKILL");
+      await once(child, "exit");
+    }),
+  );
+});
+
+function python(version: string): string {
+  return new URL(`../../../.venvs/dask-${version}/bin/python`, import.meta.url).pathname;
+}
+
+/** Starts Dask's own scheduler on a free port; its address. */
+async function startScheduler(version: string): Promise<string> {
+  const args = [
+    "-m",
+    "distributed.cli.dask_scheduler",
+    "--host",
+    "127.0.0.1",
+    "--port",
+    "0",
+    "--no-dashboard",
+  ];
+  const child = spawn(python(version), args, { stdio: ["ignore", "ignore", "pipe"] });
+  processes.push(child);
+  const seen: string[] = [];
+  for await (const line of createInterface({ input: child.stderr! })) {
+    seen.push(line);
+    const address = /Scheduler at:\s+(tcp:\/\/\S+)/.exec(line)?.[1];
+    if (address !== undefined) {
+      child.stderr!.resume();
+      return address;
+    }
+  }
+  throw new Error(`dask scheduler did not start: ${seen.join("\n")}`);
+}
+
+/** Runs a client's script to its end; what it printed as JSON. */
+async function runClient(version: string, address: string, script: string): Promise<unknown> {
+  const source = `import json, warnings\nwarnings.simplefilter("error")\nfrom distributed import Client, wait\nclient = Client("${address}", timeout=20)\n${script}\nclient.close()`;
+  const child = spawn(python(version), ["-c", source], { stdio: ["ignore", "pipe", "pipe"] });
+  processes.push(child);
+  let out = "";
+  let errors = "";
+  child.stdout!.on("data", (chunk) => (out += String(chunk)));
+  child.stderr!.on("data", (chunk) => (errors += String(chunk)));
+  const [code] = await once(child, "exit");
+  if (code !== 0) throw new Error(`client failed: ${errors}`);
+  return JSON.parse(out);
+}
+
+async function startFleet(address: string, options: Partial<FleetOptions>): Promise<Fleet> {
+  const fleet = new Fleet({
+    transport: new TcpTransport(),
+    address,
+    workers: 24,
+    release: "2026.8",
+    flush: "turn",
+    stamps: null,
+    tracer: null,
+    log: (text) => log.push(text),
+    ...options,
+  });
+  fleets.push(fleet);
+  await fleet.start();
+  return fleet;
+}
+
+const log: string[] = [];
+
+const MERGE = `
+futures = client.map(lambda x: x + 1, range(1000))
+total = client.submit(lambda values: sum(values), futures)
+print(json.dumps(dict(total=total.result(timeout=60), first=client.gather(futures[:3]), workers=len(client.scheduler_info(n_workers=-1)["workers"]) if WORKERS else 0)))
+del futures, total
+`;
+
+describe.each([
+  { version: "2026.8.0", release: "2026.8", workers: 168 },
+  { version: "2024.12.1", release: "2024.12", workers: 24 },
+] as const)("a fleet of $workers at Dask's own scheduler $version", ({ version, release, workers }) => {
+  test("runs a real client's merge to the end", async () => {
+    const address = await startScheduler(version);
+    const fleet = await startFleet(address, { workers, release });
+    const count = version === "2026.8.0" ? "True" : "False";
+    const result = await runClient(version, address, MERGE.replace("WORKERS", count));
+    expect(result).toEqual({ total: 42, first: [42, 42, 42], workers: count === "True" ? workers : 0 });
+    expect(fleet.meter.tasks_finished).toBeGreaterThanOrEqual(1001);
+    expect(fleet.open).toBe(workers);
+    expect([...fleet.meter.unknown_ops]).toEqual([]);
+    expect(log).toEqual([]);
+    await expect.poll(() => fleet.context.held.total, { timeout: 10_000 }).toBe(0);
+  });
+});
