@@ -1,0 +1,107 @@
+import type { Connection } from "../../comm/connection.ts";
+import { ProtocolError } from "../../protocol/errors.ts";
+import type { HandlerTable, RpcContext } from "../rpc/context.ts";
+import { serveRequests } from "../rpc/dispatch.ts";
+import { Channel } from "./channel.ts";
+
+/** Makes a fresh connection ready, as the side that was connected to; rejects when the peer does not speak Dask. */
+export type Handshake = (connection: Connection) => Promise<Connection>;
+
+/**
+ * Receives every connection of the listeners: handshake, then requests, until the connection ends or becomes a
+ * worker's or client's stream. Whatever a peer does wrong costs its own connection and one line of the log.
+ */
+export class Acceptor {
+  readonly #table: HandlerTable;
+  readonly #context: RpcContext;
+  readonly #handshake: Handshake;
+  /** Not yet streams: those belong to the registration. */
+  readonly #open = new Set<Connection>();
+  #closed = false;
+
+  constructor(table: HandlerTable, context: RpcContext, handshake: Handshake) {
+    this.#table = table;
+    this.#context = context;
+    this.#handshake = handshake;
+  }
+
+  /** Connections that are in their handshake or serve requests. */
+  get open_count(): number {
+    return this.#open.size;
+  }
+
+  /** For the listener's `onConnection`. Never throws. */
+  accept(connection: Connection): void {
+    const { limits, cluster } = this.#context;
+    const count = this.#open.size + cluster.workers.size + cluster.clients.size;
+    if (this.#closed || count >= limits.connections_max) {
+      this.#drop(connection, `refused: ${count} connections are open`);
+      return;
+    }
+    this.#open.add(connection);
+    this.#serve(connection)
+      .catch((error: unknown) => this.#fail(connection, error))
+      .finally(() => this.#open.delete(connection));
+  }
+
+  /** Ends all connections that are not streams. */
+  close(): void {
+    this.#closed = true;
+    for (const connection of this.#open) connection.destroy("the server is closing");
+  }
+
+  async #serve(connection: Connection): Promise<void> {
+    const { limits } = this.#context;
+    const ready = await this.#shakeHands(connection);
+    const channel = new Channel(ready);
+    const timer = setTimeout(() => {
+      this.#drop(connection, `asked for nothing within ${limits.first_message_ms} ms`);
+    }, limits.first_message_ms);
+    const first = await channel.peek();
+    clearTimeout(timer);
+    if (!first) return;
+    const handed_over = await serveRequests(channel, this.#table, this.#context);
+    if (!handed_over) connection.close();
+  }
+
+  async #shakeHands(connection: Connection): Promise<Connection> {
+    const { handshake_ms } = this.#context.limits;
+    let timer: NodeJS.Timeout | undefined;
+    const timeout = new Promise<never>((_resolve, reject) => {
+      const error = new ProtocolError("NO_HANDSHAKE", `no handshake within ${handshake_ms} ms`);
+      timer = setTimeout(() => reject(error), handshake_ms);
+    });
+    const handshake = this.#handshake(connection);
+    // Once the time is up nobody awaits it: its error, which our own destroy() causes, is no news.
+    handshake.catch(() => undefined);
+    try {
+      return await Promise.race([handshake, timeout]);
+    } catch (error) {
+      if (error instanceof ProtocolError) throw error;
+      throw new ProtocolError("BAD_HANDSHAKE", error instanceof Error ? error.message : String(error));
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #fail(connection: Connection, error: unknown): void {
+    if (this.#closed) return;
+    if (error instanceof ProtocolError) {
+      this.#drop(connection, error.message);
+      return;
+    }
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    this.#drop(connection, `a bug of the scheduler's own: ${text}`, "ERROR");
+  }
+
+  #drop(connection: Connection, why: string, level: "WARNING" | "ERROR" = "WARNING"): void {
+    const text = `Dropped connection from ${connection.peer}: ${why}`;
+    this.#context.log.writeLimited(level, `connection from ${hostOf(connection.peer)}`, text);
+    connection.destroy(why);
+  }
+}
+
+/** The peer without its port, which is another one for each connection of the same peer. */
+function hostOf(address: string): string {
+  return address.replace(/:\d+$/, "");
+}

@@ -1,0 +1,67 @@
+import type { Log } from "./log.ts";
+
+/** What a server is started with. Only what the command line or an embedding test decides; the rest is fixed. */
+export interface ServerOptions {
+  /** Where to listen, `tcp://host:port`; port 0: any free one; no host: all interfaces. */
+  readonly listen_address: string;
+  /** The host that peers are told of, where the listening one is a wildcard. */
+  readonly contact_host: string | null;
+  /** Name of the scheduling policy. */
+  readonly scheduler: string;
+  /** The interpreter that opens pickled graphs; null: `$VIRTUAL_ENV`'s, else `python3`. */
+  readonly python: string | null;
+  readonly trace: "off" | "phases" | "tasks";
+  /** Zero workers that stand in for real ones, in this process. */
+  readonly zero_workers: number;
+  /** Ends the server after so long without work; null: never. */
+  readonly idle_timeout_ms: number | null;
+  /** A worker without a heartbeat for so long is removed (`distributed.scheduler.worker-ttl`). */
+  readonly worker_ttl_ms: number;
+  readonly limits: PeerLimits;
+  readonly log: Log;
+}
+
+/** A started server. */
+export interface RunningServer {
+  /** Where peers reach it: never a wildcard. */
+  readonly address: string;
+  /** Resolves once the server has ended, for whatever reason; answers that reason. */
+  readonly finished: Promise<string>;
+  /** The document of the scheduler file: what `identity` answers, as plain JSON. */
+  identityJson(): unknown;
+  close(reason: string): Promise<void>;
+}
+
+/** Bounds on what one peer may cost. */
+export interface PeerLimits {
+  /** A peer that has not finished the handshake by then is dropped. */
+  readonly handshake_ms: number;
+  /** A peer that has asked for nothing by then, counted from the handshake, is dropped. */
+  readonly first_message_ms: number;
+  /** Bytes written to a registered worker or client that it has not read; more, and it is dropped. */
+  readonly stream_pending_bytes_max: number;
+  /** Above this an RPC peer's next request waits until its answers are read. */
+  readonly rpc_pending_bytes_max: number;
+  /** An RPC peer that has not read its answers for so long is dropped. */
+  readonly rpc_stall_ms: number;
+  /** Connections at once; further ones are closed at once. */
+  readonly connections_max: number;
+}
+
+/**
+ * Streams: one worker's share of a graph is written at once, payloads included; 100,000 tasks of 2 kB on one
+ * worker are 200 MB that an honest peer needs seconds to read, so the bound is above that and still leaves a
+ * common machine standing when one peer hangs. RPC: an answer may itself be large (`gather`), so not its size
+ * is bounded but that there is one: further requests wait, and a reader that stands still is dropped.
+ */
+export const DEFAULT_PEER_LIMITS: PeerLimits = {
+  handshake_ms: 10_000,
+  first_message_ms: 60_000,
+  stream_pending_bytes_max: 512 * 1024 * 1024,
+  rpc_pending_bytes_max: 1024 * 1024,
+  rpc_stall_ms: 120_000,
+  connections_max: 20_000,
+};
+
+/** Dask's default, "5 minutes". */
+export const DEFAULT_WORKER_TTL_MS = 300_000;

@@ -1,0 +1,189 @@
+import { randomUUID } from "node:crypto";
+import type { Connection, Transport } from "../../comm/connection.ts";
+import { frameMessage } from "../../protocol/frames.ts";
+import { encodeMessage } from "../../protocol/message.ts";
+import { WireMap } from "../../protocol/values.ts";
+import { Registration } from "../registration/registration.ts";
+import type { RpcContext } from "../rpc/context.ts";
+import { Datasets } from "../rpc/datasets.ts";
+import { EventBroker } from "../rpc/event-broker.ts";
+import { HANDLERS } from "../rpc/handlers.ts";
+import { identityMap } from "../rpc/identity.ts";
+import { MetadataStore } from "../rpc/metadata.ts";
+import { PluginStore } from "../rpc/plugin-store.ts";
+import { checkWorkerTtl } from "../rpc/restart.ts";
+import { DEFAULT_POOL_LIMITS, type PoolLimits, WorkerPool } from "../rpc/worker-pool.ts";
+import { Acceptor } from "./acceptor.ts";
+import type { Cluster, StreamHandler } from "./cluster.ts";
+import type { Log } from "./log.ts";
+import type { PeerLimits } from "./options.ts";
+
+/** Dask looks as often. */
+const IDLE_CHECK_MS = 250;
+const TTL_CHECK_MS_MAX = 30_000;
+/** Streams get so long to take the last messages. */
+const CLOSE_FLUSH_MS = 2_000;
+const CLOSE_POLL_MS = 10;
+
+/** What the cold part of the server is put together from. */
+export interface PeerServerParts {
+  readonly cluster: Cluster;
+  readonly streams: StreamHandler;
+  readonly transport: Transport;
+  /** The handshake as the side that was connected to, and as the side that connects. */
+  readonly handshake: {
+    listener(connection: Connection): Promise<Connection>;
+    connector(connection: Connection): Promise<Connection>;
+  };
+  readonly limits: PeerLimits;
+  readonly pool_limits?: PoolLimits;
+  readonly log: Log;
+  readonly version: string;
+  /** Milliseconds since the epoch. */
+  readonly now_ms?: () => number;
+  /** Called once for each wish to end the server: a client's `terminate`, or idleness. */
+  readonly shutdown: (reason: string) => void;
+}
+
+/** Everything around the hot path: accepts connections, registers peers, answers requests, looks after idleness. */
+export class PeerServer {
+  readonly context: RpcContext;
+  readonly acceptor: Acceptor;
+  readonly #timers: NodeJS.Timeout[] = [];
+  #checking_ttl = false;
+
+  constructor(parts: PeerServerParts) {
+    const { cluster, limits, log, streams } = parts;
+    const now_ms = parts.now_ms ?? Date.now;
+    const handshake = parts.handshake;
+    const pool = new WorkerPool(
+      parts.transport,
+      (connection) => handshake.connector(connection),
+      parts.pool_limits ?? DEFAULT_POOL_LIMITS,
+    );
+    const events = new EventBroker(cluster, now_ms);
+    const plugins = new PluginStore();
+    this.context = {
+      cluster,
+      pool,
+      events,
+      plugins,
+      limits,
+      log,
+      now_ms,
+      registration: new Registration({ cluster, streams, events, pool, plugins, limits, log, now_ms }),
+      metadata: new MetadataStore(),
+      datasets: new Datasets(cluster),
+      server: {
+        id: `Scheduler-${randomUUID()}`,
+        address: "",
+        started_s: now_ms() / 1000,
+        version: parts.version,
+      },
+      unknown_ops: new Map(),
+      // After the current request's answer is on its way.
+      shutdown: (reason) => void setImmediate(() => parts.shutdown(reason)),
+    };
+    this.acceptor = new Acceptor(HANDLERS, this.context, (connection) => handshake.listener(connection));
+  }
+
+  /** The address that peers are told of. */
+  set address(address: string) {
+    this.context.server.address = address;
+  }
+
+  /** The scheduler file: what `identity` answers, as JSON. */
+  identityJson(): unknown {
+    return toJson(identityMap(this.context, Number.POSITIVE_INFINITY, "all"));
+  }
+
+  /** Starts to look for silent workers, and, with `idle_timeout_ms`, for idleness. */
+  startTimers(worker_ttl_ms: number, idle_timeout_ms: number | null): void {
+    const every_ms = Math.min(worker_ttl_ms / 4, TTL_CHECK_MS_MAX);
+    this.#timers.push(setInterval(() => this.#checkTtl(worker_ttl_ms), every_ms));
+    if (idle_timeout_ms === null) return;
+    const idleness = new Idleness(this.context, idle_timeout_ms);
+    this.#timers.push(setInterval(() => idleness.check(), IDLE_CHECK_MS));
+  }
+
+  /** Tells workers to close, ends all connections. Resolves once what was written is taken, or two seconds later. */
+  async close(): Promise<void> {
+    const { cluster, log, pool } = this.context;
+    for (const timer of this.#timers.splice(0)) clearInterval(timer);
+    log.write("INFO", "Scheduler closing all comms");
+    const last = frameMessage(
+      encodeMessage([
+        WireMap.of({ op: "close", reason: "scheduler-close" }),
+        WireMap.of({ op: "close-stream" }),
+      ]),
+    );
+    const workers = [...cluster.workers.values()].map((peer) => peer.stream);
+    for (const stream of workers) {
+      stream.write(last);
+      stream.close();
+    }
+    for (const client of cluster.clients.values()) client.stream.close();
+    this.acceptor.close();
+    pool.close();
+    const deadline_ms = performance.now() + CLOSE_FLUSH_MS;
+    while (workers.some((stream) => stream.pending_bytes > 0) && performance.now() < deadline_ms) {
+      await new Promise((resolve) => setTimeout(resolve, CLOSE_POLL_MS));
+    }
+    for (const stream of workers) stream.destroy("the server is closing");
+    for (const client of cluster.clients.values()) client.stream.destroy("the server is closing");
+  }
+
+  #checkTtl(worker_ttl_ms: number): void {
+    // A nanny may take as long as several checks to answer.
+    if (this.#checking_ttl) return;
+    this.#checking_ttl = true;
+    checkWorkerTtl(worker_ttl_ms, this.context)
+      .catch((error: unknown) => {
+        const text = error instanceof Error ? error.message : String(error);
+        this.context.log.write("ERROR", `Restarting silent workers failed: ${text}`);
+      })
+      .finally(() => {
+        this.#checking_ttl = false;
+      });
+  }
+}
+
+/** Dask's rule of idleness: nothing happened to any task since the last look, and none could still happen. */
+class Idleness {
+  readonly #context: RpcContext;
+  readonly #timeout_ms: number;
+  #transition_count: number;
+  #since_ms: number | null;
+
+  constructor(context: RpcContext, timeout_ms: number) {
+    this.#context = context;
+    this.#timeout_ms = timeout_ms;
+    this.#transition_count = context.cluster.transition_count;
+    this.#since_ms = performance.now();
+  }
+
+  check(): void {
+    const { cluster, log } = this.#context;
+    if (cluster.transition_count !== this.#transition_count || cluster.busy) {
+      this.#transition_count = cluster.transition_count;
+      this.#since_ms = null;
+      return;
+    }
+    this.#since_ms ??= performance.now();
+    if (performance.now() - this.#since_ms <= this.#timeout_ms) return;
+    this.#since_ms = performance.now();
+    log.write("INFO", `Scheduler closing after being idle for ${this.#timeout_ms / 1000} s`);
+    this.#context.shutdown("idle-timeout-exceeded");
+  }
+}
+
+/** For people and tools that read the scheduler file; what JSON cannot hold is left to its text. */
+function toJson(value: unknown): unknown {
+  if (value instanceof WireMap) {
+    return Object.fromEntries(value.keys.map((key, i) => [String(key), toJson(value.values[i])]));
+  }
+  if (Array.isArray(value)) return value.map(toJson);
+  if (typeof value === "bigint") return value.toString();
+  if (typeof value === "object" && value !== null && "value" in value) return value.value;
+  return value;
+}

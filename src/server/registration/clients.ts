@@ -1,0 +1,90 @@
+import { ProtocolError } from "../../protocol/errors.ts";
+import { frameMessage } from "../../protocol/frames.ts";
+import { encodeMessage } from "../../protocol/message.ts";
+import { WireMap } from "../../protocol/values.ts";
+import { BoundedConnection } from "../peers/bounded-connection.ts";
+import type { Channel } from "../peers/channel.ts";
+import type { ClientPeer } from "../peers/cluster.ts";
+import { releaseOf } from "../peers/release.ts";
+import { HANDED_OVER, NO_REPLY, type Reply } from "../rpc/context.ts";
+import { PythonError } from "../rpc/python-error.ts";
+import type { Request } from "../rpc/request.ts";
+import { DenseIds } from "./ids.ts";
+import type { RegistrationParts } from "./registration.ts";
+import { stackOf } from "./workers.ts";
+
+/** Registers clients and removes them. */
+export class Clients {
+  readonly #parts: RegistrationParts;
+  readonly #ids = new DenseIds();
+
+  constructor(parts: RegistrationParts) {
+    this.#parts = parts;
+  }
+
+  /** `register-client`: the connection becomes the client's stream, which begins with a batch of exactly one. */
+  register(request: Request, channel: Channel): Reply {
+    const { cluster, events, log, now_ms, streams } = this.#parts;
+    if (channel.closed !== null) return NO_REPLY;
+    const name = request.string("client");
+    const earlier = cluster.clients.get(name);
+    if (earlier !== undefined) {
+      // The same client again: its first stream broke in a way that has not reached us yet.
+      this.remove(earlier, "it registered again");
+      earlier.stream.destroy("the client registered again");
+    }
+    const stream = new BoundedConnection(channel.connection, this.#parts.limits.stream_pending_bytes_max);
+    const versions = request.value("versions");
+    const peer: ClientPeer = {
+      kind: "client",
+      id: this.#ids.take(),
+      name,
+      release: releaseOf(versions),
+      versions,
+      stream,
+      last_seen_ms: now_ms(),
+      gone: false,
+    };
+    stream.write(frameMessage(encodeMessage([WireMap.of({ op: "stream-start" })])));
+    cluster.clients.set(name, peer);
+    cluster.addClient(peer);
+    log.write("INFO", `Receive client connection: ${name}`);
+    events.publish(["all", name], WireMap.of({ action: "add-client", client: name }));
+    stream.onClose = (reason) => this.#ended(peer, reason);
+    channel.handOver((message) => {
+      if (peer.gone) return;
+      try {
+        streams.onClientMessage(peer, message);
+      } catch (error) {
+        this.#fault(peer, error);
+      }
+    });
+    return HANDED_OVER;
+  }
+
+  /** Lets go of all that the client wanted. A second call does nothing. */
+  remove(peer: ClientPeer, why: string | null = null): void {
+    const { cluster, events, log, now_ms, streams } = this.#parts;
+    if (peer.gone) return;
+    log.write("INFO", `Remove client ${peer.name}${why === null ? "" : `: ${why}`}`);
+    cluster.removeClient(peer, `remove-client-${now_ms() / 1000}`);
+    peer.gone = true;
+    cluster.clients.delete(peer.name);
+    this.#ids.giveBack(peer.id);
+    events.forgetClient(peer.name);
+    streams.onGone(peer);
+    events.publish(["all"], WireMap.of({ action: "remove-client", client: peer.name }));
+  }
+
+  #ended(peer: ClientPeer, reason: string): void {
+    this.remove(peer, reason);
+  }
+
+  /** What a client's message did wrong costs that client's stream; a bug of ours shows its stack. */
+  #fault(peer: ClientPeer, error: unknown): void {
+    const known = error instanceof ProtocolError || error instanceof PythonError;
+    const text = known ? error.message : stackOf(error);
+    this.#parts.log.write(known ? "WARNING" : "ERROR", `Dropped client ${peer.name}: ${text}`);
+    peer.stream.destroy("its message could not be handled");
+  }
+}

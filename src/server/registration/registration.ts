@@ -1,0 +1,35 @@
+import type { Cluster, StreamHandler } from "../peers/cluster.ts";
+import type { Log } from "../peers/log.ts";
+import type { PeerLimits } from "../peers/options.ts";
+import type { EventBroker } from "../rpc/event-broker.ts";
+import type { PluginStore } from "../rpc/plugin-store.ts";
+import type { WorkerPool } from "../rpc/worker-pool.ts";
+import { Clients } from "./clients.ts";
+import { Nannies } from "./nannies.ts";
+import { Workers } from "./workers.ts";
+
+/** What registering needs of the server. */
+export interface RegistrationParts {
+  readonly cluster: Cluster;
+  readonly streams: StreamHandler;
+  readonly events: EventBroker;
+  readonly pool: WorkerPool;
+  readonly plugins: PluginStore;
+  readonly limits: PeerLimits;
+  readonly log: Log;
+  /** Milliseconds since the epoch. */
+  readonly now_ms: () => number;
+}
+
+/** Everyone who is registered with the server, and how they come and go. */
+export class Registration {
+  readonly workers: Workers;
+  readonly clients: Clients;
+  readonly nannies: Nannies;
+
+  constructor(parts: RegistrationParts) {
+    this.workers = new Workers(parts);
+    this.clients = new Clients(parts);
+    this.nannies = new Nannies(parts.plugins);
+  }
+}

@@ -1,0 +1,84 @@
+import { WireMap, type WireValue } from "../../protocol/values.ts";
+import type { Cluster } from "../peers/cluster.ts";
+import { floatValue } from "./wire-shapes.ts";
+
+/** Dask's `distributed.admin.low-level-log-length`. */
+const EVENTS_A_TOPIC_MAX = 1_000;
+/** Peers name the topics; the one that was first made makes room. */
+const TOPICS_MAX = 10_000;
+
+interface Topic {
+  events: WireValue[];
+  readonly subscribers: Set<string>;
+}
+
+/** Topics of events, which clients log to, read and subscribe to (`log_event`, `get_events`, `subscribe_topic`). */
+export class EventBroker {
+  readonly #cluster: Cluster;
+  readonly #now_ms: () => number;
+  readonly #topics = new Map<string, Topic>();
+
+  constructor(cluster: Cluster, now_ms: () => number) {
+    this.#cluster = cluster;
+    this.#now_ms = now_ms;
+  }
+
+  /** Keeps the event, stamped with the time, and sends it to the topic's subscribers. */
+  publish(topics: readonly string[], message: WireValue): void {
+    const event: WireValue = [floatValue(this.#now_ms() / 1000), message];
+    for (const name of topics) {
+      const topic = this.#topic(name);
+      topic.events.push(event);
+      if (topic.events.length > 2 * EVENTS_A_TOPIC_MAX)
+        topic.events = topic.events.slice(-EVENTS_A_TOPIC_MAX);
+      for (const subscriber of topic.subscribers) {
+        const client = this.#cluster.clients.get(subscriber);
+        if (client === undefined) continue;
+        this.#cluster.sendToClient(client, WireMap.of({ op: "event", topic: name, event }));
+      }
+    }
+  }
+
+  subscribe(topic: string, client: string): void {
+    this.#topic(topic).subscribers.add(client);
+  }
+
+  unsubscribe(topic: string, client: string): void {
+    this.#topics.get(topic)?.subscribers.delete(client);
+  }
+
+  /** A client that is gone is told of nothing any more, and its own topic goes with it. */
+  forgetClient(client: string): void {
+    for (const topic of this.#topics.values()) topic.subscribers.delete(client);
+    this.#topics.delete(client);
+  }
+
+  /** `[time, message]` of the topic, oldest first. */
+  events(topic: string): WireValue[] {
+    return this.#topics.get(topic)?.events.slice(-EVENTS_A_TOPIC_MAX) ?? [];
+  }
+
+  /** All topics that have events. */
+  allEvents(): WireMap {
+    const all = new WireMap();
+    for (const [name, topic] of this.#topics) if (topic.events.length > 0) all.set(name, this.events(name));
+    return all;
+  }
+
+  #topic(name: string): Topic {
+    let topic = this.#topics.get(name);
+    if (topic !== undefined) return topic;
+    if (this.#topics.size >= TOPICS_MAX) this.#dropOldest();
+    topic = { events: [], subscribers: new Set() };
+    this.#topics.set(name, topic);
+    return topic;
+  }
+
+  #dropOldest(): void {
+    for (const [name, topic] of this.#topics) {
+      if (topic.subscribers.size > 0) continue;
+      this.#topics.delete(name);
+      return;
+    }
+  }
+}

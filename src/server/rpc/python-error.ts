@@ -1,0 +1,61 @@
+import { packValue } from "../../protocol/msgpack.ts";
+import { Pickled, WireMap, type WireValue } from "../../protocol/values.ts";
+
+/** Exceptions that clients tell apart by type. Every Python that Dask runs on can import them. */
+const MODULES = {
+  Exception: "builtins",
+  KeyError: "builtins",
+  OSError: "builtins",
+  RuntimeError: "builtins",
+  TypeError: "builtins",
+  ValueError: "builtins",
+  // The same class as the built-in one from Python 3.11 on, and the one that callers catch before.
+  TimeoutError: "asyncio.exceptions",
+} as const;
+export type PythonErrorName = keyof typeof MODULES;
+
+/** Thrown by a handler: the caller gets a Python exception of this type with this text. */
+export class PythonError extends Error {
+  override readonly name = "PythonError";
+  readonly python_name: PythonErrorName;
+
+  constructor(python_name: PythonErrorName, text: string) {
+    super(text);
+    this.python_name = python_name;
+  }
+}
+
+/** The reply to a request whose handler failed, as distributed's `error_message(status="uncaught-error")`. */
+export function uncaughtError(error: PythonError): WireMap {
+  return WireMap.of({
+    status: "uncaught-error",
+    exception: pickledException(error.python_name, error.message),
+    traceback: null,
+    exception_text: `${error.python_name}(${pythonRepr(error.message)})`,
+    traceback_text: "",
+  });
+}
+
+/** An exception as a value inside a message, which 2024 and later unpickle on arrival. */
+export function exceptionValue(error: PythonError): WireValue {
+  const pickle = pickledException(error.python_name, error.message);
+  const header = WireMap.of({ "pickled-obj": pickle, compression: [], "num-sub-frames": 0 });
+  return new Pickled(packValue(header), []);
+}
+
+/**
+ * `pickle.dumps(name(text))`, written out: the opcodes PROTO 4, GLOBAL, BINUNICODE, TUPLE1, REDUCE, STOP, whose
+ * meaning is fixed for all time. So an error keeps its type without a Python at hand.
+ */
+export function pickledException(name: PythonErrorName, text: string): Uint8Array {
+  const head = Buffer.from(`\x80\x04c${MODULES[name]}\n${name}\n`, "latin1");
+  const bytes = Buffer.from(text, "utf8");
+  const length = Buffer.alloc(5);
+  length.write("X", "latin1");
+  length.writeUInt32LE(bytes.byteLength, 1);
+  return Buffer.concat([head, length, bytes, Buffer.from("\x85R.", "latin1")]);
+}
+
+function pythonRepr(text: string): string {
+  return `'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'").replaceAll("\n", "\\n")}'`;
+}

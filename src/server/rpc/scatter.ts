@@ -1,0 +1,141 @@
+import type { KeyBytes } from "../../protocol/keys.ts";
+import { toNumber, WireMap, type WireValue } from "../../protocol/values.ts";
+import type { OutsideData, WorkerPeer } from "../peers/cluster.ts";
+import type { Handler, RpcContext } from "./context.ts";
+import { PythonError } from "./python-error.ts";
+import { replicateKeys } from "./replicate.ts";
+import { keyId, type Request, toKey } from "./request.ts";
+import { keyMap } from "./wire-shapes.ts";
+
+const WORKERS_POLL_MS = 100;
+/** Dask's default for `timeout`. */
+const TIMEOUT_S = 2;
+
+/** Where the next scatter goes on among the sorted workers, so that many small ones are shared out too. */
+const round_robin = new WeakMap<RpcContext, number>();
+
+/**
+ * `scatter {data, workers, client, broadcast?, timeout?}`: deals values out to running workers by `update_data`, in
+ * turns over their sorted addresses, makes the client want them, and answers their keys.
+ */
+async function scatter(request: Request, context: RpcContext): Promise<WireValue> {
+  const data = request.map("data");
+  const client = request.optionalString("client");
+  const workers = await runningWorkers(request, context);
+  const keys = data.keys.map(toKey);
+  const { holders, sizes } = await deal(keys, data.values, workers, context);
+  const entries = keys.map((key): OutsideData => {
+    const id = keyId(key);
+    return { key, holders: registered(holders.get(id) ?? [], context), nbytes: sizes.get(id) ?? -1 };
+  });
+  const lost = entries.filter((entry) => entry.holders.length === 0).length;
+  if (lost > 0) throw new PythonError("OSError", `the workers that got ${lost} of the values are gone`);
+  context.cluster.registerData(entries, client);
+  await copyFurther(request, keys, workers, context);
+  const event = WireMap.of({ action: "scatter", client, count: keys.length });
+  context.events.publish(client === null ? ["all"] : [client, "all"], event);
+  return data.keys;
+}
+
+/** `update_data {who_has, nbytes, client?}`: a client put values into workers itself. Also a stream message. */
+export function updateData(fields: Request, context: RpcContext): WireValue {
+  const who_has = fields.map("who_has");
+  const sizes = new Map<string, number>();
+  const nbytes = fields.map("nbytes");
+  for (let i = 0; i < nbytes.size; i++) {
+    sizes.set(keyId(toKey(nbytes.keys[i] ?? null)), toNumber(nbytes.values[i]) ?? -1);
+  }
+  const entries: OutsideData[] = [];
+  for (let i = 0; i < who_has.size; i++) {
+    const key = toKey(who_has.keys[i] ?? null);
+    const addresses = who_has.values[i];
+    if (!Array.isArray(addresses)) throw new PythonError("TypeError", "who_has must map keys to lists");
+    const coerced = addresses.map((address) => context.registration.workers.addresses.coerce(address));
+    const holders = registered(coerced, context);
+    if (holders.length === 0) throw new PythonError("KeyError", coerced[0] ?? "no worker");
+    entries.push({ key, holders, nbytes: sizes.get(keyId(key)) ?? -1 });
+  }
+  context.cluster.registerData(entries, fields.optionalString("client"));
+  return null;
+}
+
+/** Running workers among the asked-for ones, or among all; waits for the first of them. */
+async function runningWorkers(request: Request, context: RpcContext): Promise<WorkerPeer[]> {
+  const timeout_ms = (request.optionalNumber("timeout") ?? TIMEOUT_S) * 1000;
+  const deadline_ms = performance.now() + timeout_ms;
+  const asked = request.optionalList("workers");
+  for (;;) {
+    const workers = asked === null ? [...context.cluster.workers.values()] : namedWorkers(asked, context);
+    const running = workers.filter((peer) => peer.status === "running");
+    if (running.length > 0) return running.sort((a, b) => (a.address < b.address ? -1 : 1));
+    if (performance.now() > deadline_ms) throw new PythonError("TimeoutError", "No valid workers found");
+    await new Promise((resolve) => setTimeout(resolve, WORKERS_POLL_MS));
+  }
+}
+
+/** The registered workers of these names or addresses; KeyError for one that is not. */
+export function namedWorkers(names: readonly WireValue[], context: RpcContext): WorkerPeer[] {
+  const peers = new Set<WorkerPeer>();
+  for (const name of names) {
+    const address = context.registration.workers.addresses.coerce(name);
+    const peer = context.cluster.workers.get(address);
+    if (peer === undefined) throw new PythonError("KeyError", address);
+    peers.add(peer);
+  }
+  return [...peers];
+}
+
+/** Sends each worker its share in one `update_data`; answers who holds what, and the sizes that they report. */
+async function deal(
+  keys: readonly KeyBytes[],
+  values: readonly WireValue[],
+  workers: readonly WorkerPeer[],
+  context: RpcContext,
+): Promise<{ holders: Map<string, string[]>; sizes: Map<string, number> }> {
+  const shares = new Map<string, [KeyBytes, WireValue][]>();
+  const holders = new Map<string, string[]>();
+  const offset = round_robin.get(context) ?? 0;
+  round_robin.set(context, offset + keys.length);
+  keys.forEach((key, i) => {
+    const address = workers[(offset + i) % workers.length]?.address ?? "";
+    holders.set(keyId(key), [address]);
+    const share = shares.get(address);
+    const value = values[i] ?? null;
+    if (share === undefined) shares.set(address, [[key, value]]);
+    else share.push([key, value]);
+  });
+  const sizes = new Map<string, number>();
+  const sent = [...shares].map(async ([address, share]) => {
+    const message = WireMap.of({ op: "update_data", data: keyMap(share), reply: true });
+    const reply = await context.pool.request(address, message);
+    const nbytes = reply instanceof WireMap ? reply.get("nbytes") : null;
+    if (!(nbytes instanceof WireMap)) throw new PythonError("ValueError", `${address} did not take the data`);
+    for (let i = 0; i < nbytes.size; i++) {
+      sizes.set(keyId(toKey(nbytes.keys[i] ?? null)), toNumber(nbytes.values[i]) ?? -1);
+    }
+  });
+  await Promise.all(sent);
+  return { holders, sizes };
+}
+
+/** `broadcast`: true: to all of the workers; a number: to so many. */
+async function copyFurther(
+  request: Request,
+  keys: readonly KeyBytes[],
+  workers: readonly WorkerPeer[],
+  context: RpcContext,
+): Promise<void> {
+  const broadcast = request.value("broadcast");
+  if (broadcast === null || broadcast === false || broadcast === 0) return;
+  const n = broadcast === true ? workers.length : (request.optionalNumber("broadcast") ?? 1);
+  await replicateKeys(keys, { n, workers: () => workers, branching_factor: 2, delete: true }, context);
+}
+
+function registered(addresses: readonly string[], context: RpcContext): string[] {
+  return addresses.filter((address) => context.cluster.workers.has(address));
+}
+
+export const SCATTER_HANDLERS: readonly (readonly [string, Handler])[] = [
+  ["scatter", scatter],
+  ["update_data", updateData],
+];

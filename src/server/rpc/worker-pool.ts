@@ -1,0 +1,273 @@
+import type { Connection, Transport } from "../../comm/connection.ts";
+import { decodeMessage } from "../../protocol/message.ts";
+import { WireMap, type WireValue } from "../../protocol/values.ts";
+import { Channel, ChannelClosedError } from "../peers/channel.ts";
+import { PythonError } from "./python-error.ts";
+
+export interface PoolLimits {
+  /** Connections open at once, in use or idle (Dask: half of the process's file limit). */
+  readonly connections_max: number;
+  /** For connecting and the handshake together, all attempts included. */
+  readonly connect_ms: number;
+  /** An idle connection is closed after so long. */
+  readonly idle_ms: number;
+}
+
+export const DEFAULT_POOL_LIMITS: PoolLimits = {
+  connections_max: 512,
+  connect_ms: 30_000,
+  idle_ms: 60_000,
+};
+
+/** A refused connection is tried again so often: a worker that starts up may announce itself first. */
+const CONNECT_ATTEMPTS = 3;
+const CONNECT_BACKOFF_MS = 50;
+
+/** The peer cannot be reached, or broke off: what Python calls an OSError. */
+export class UnreachableError extends Error {
+  override readonly name = "UnreachableError";
+}
+
+interface Idle {
+  readonly channel: Channel;
+  readonly timer: NodeJS.Timeout;
+}
+
+/**
+ * Connections from the server to workers and nannies, for requests and answers. One request at a time on each; a
+ * connection that is free again is kept for the next request to the same address.
+ */
+export class WorkerPool {
+  readonly #transport: Transport;
+  readonly #handshake: (connection: Connection) => Promise<Connection>;
+  readonly #limits: PoolLimits;
+  readonly #idle = new Map<string, Idle[]>();
+  readonly #busy = new Map<string, Set<Channel>>();
+  readonly #waiting: (() => void)[] = [];
+  /** Open or being opened. */
+  #open_count = 0;
+  #closed = false;
+
+  /** `handshake`: makes a fresh connection ready, as the side that connected. */
+  constructor(
+    transport: Transport,
+    handshake: (connection: Connection) => Promise<Connection>,
+    limits: PoolLimits = DEFAULT_POOL_LIMITS,
+  ) {
+    this.#transport = transport;
+    this.#handshake = handshake;
+    this.#limits = limits;
+  }
+
+  get open_count(): number {
+    return this.#open_count;
+  }
+
+  /**
+   * Sends a request and answers its reply, payloads opaque. Throws UnreachableError, or the PythonError of a
+   * peer whose handler failed.
+   */
+  request(address: string, message: WireMap, timeout_ms: number | null = null): Promise<WireValue> {
+    return this.use(address, (channel) => ask(channel, message), timeout_ms);
+  }
+
+  /**
+   * Lends a connection to `address` to `work`, which must leave it between two requests. After `timeout_ms` the
+   * connection is dropped, and with it the work.
+   */
+  async use<T>(
+    address: string,
+    work: (channel: Channel) => Promise<T>,
+    timeout_ms: number | null = null,
+  ): Promise<T> {
+    const channel = await this.#take(address);
+    const timer =
+      timeout_ms === null
+        ? null
+        : setTimeout(() => channel.destroy(`no answer within ${timeout_ms} ms`), timeout_ms);
+    let reusable = false;
+    try {
+      const result = await work(channel);
+      reusable = true;
+      return result;
+    } catch (error) {
+      // The peer answered in full, with an error: the connection stands between two requests.
+      reusable = error instanceof PythonError;
+      if (error instanceof ChannelClosedError) throw new UnreachableError(`${address}: ${error.message}`);
+      throw error;
+    } finally {
+      if (timer !== null) clearTimeout(timer);
+      this.#giveBack(address, channel, reusable);
+    }
+  }
+
+  /** Drops every connection to a peer that is gone: requests that wait for it fail at once. */
+  forget(address: string): void {
+    for (const idle of this.#idle.get(address) ?? []) idle.channel.destroy("the peer was removed");
+    for (const channel of this.#busy.get(address) ?? []) channel.destroy("the peer was removed");
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const address of [...this.#idle.keys(), ...this.#busy.keys()]) this.forget(address);
+    for (const proceed of this.#waiting.splice(0)) proceed();
+  }
+
+  async #take(address: string): Promise<Channel> {
+    const idle = this.#takeIdle(address);
+    if (idle !== null) return idle;
+    while (this.#open_count >= this.#limits.connections_max && !this.#closed) {
+      if (!this.#closeOneIdle()) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+      const freed = this.#takeIdle(address);
+      if (freed !== null) return freed;
+    }
+    if (this.#closed) throw new UnreachableError(`${address}: the server is closing`);
+    this.#open_count++;
+    try {
+      const channel = new Channel(await this.#connect(address));
+      this.#lend(address, channel);
+      return channel;
+    } catch (error) {
+      this.#release();
+      throw new UnreachableError(`${address}: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+
+  async #connect(address: string): Promise<Connection> {
+    const deadline_ms = performance.now() + this.#limits.connect_ms;
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const remaining_ms = Math.max(1, deadline_ms - performance.now());
+        const connection = await within(
+          this.#transport.connect(address),
+          remaining_ms,
+          `not connected within ${this.#limits.connect_ms} ms`,
+          (late) => late.destroy("connected too late"),
+        );
+        return await this.#shakeHands(connection, deadline_ms);
+      } catch (error) {
+        const refused = error instanceof Error && "code" in error && error.code === "ECONNREFUSED";
+        if (!refused || attempt >= CONNECT_ATTEMPTS || performance.now() >= deadline_ms) throw error;
+        await new Promise((resolve) => setTimeout(resolve, CONNECT_BACKOFF_MS * 2 ** attempt));
+      }
+    }
+  }
+
+  async #shakeHands(connection: Connection, deadline_ms: number): Promise<Connection> {
+    const remaining_ms = Math.max(1, deadline_ms - performance.now());
+    try {
+      return await within(this.#handshake(connection), remaining_ms, "no handshake in time", () => undefined);
+    } catch (error) {
+      connection.destroy("the handshake failed");
+      throw error;
+    }
+  }
+
+  #lend(address: string, channel: Channel): void {
+    const busy = this.#busy.get(address);
+    if (busy === undefined) this.#busy.set(address, new Set([channel]));
+    else busy.add(channel);
+  }
+
+  #takeIdle(address: string): Channel | null {
+    const list = this.#idle.get(address);
+    for (let idle = list?.pop(); idle !== undefined; idle = list?.pop()) {
+      clearTimeout(idle.timer);
+      idle.channel.watch(null);
+      if (list?.length === 0) this.#idle.delete(address);
+      if (idle.channel.closed === null && idle.channel.unread === 0) {
+        this.#lend(address, idle.channel);
+        return idle.channel;
+      }
+      idle.channel.destroy("not between two requests");
+      this.#release();
+    }
+    return null;
+  }
+
+  #giveBack(address: string, channel: Channel, reusable: boolean): void {
+    const busy = this.#busy.get(address);
+    busy?.delete(channel);
+    if (busy?.size === 0) this.#busy.delete(address);
+    if (!reusable || this.#closed || channel.closed !== null || channel.unread > 0) {
+      channel.destroy("no longer needed");
+      this.#release();
+      return;
+    }
+    const timer = setTimeout(() => channel.destroy("idle"), this.#limits.idle_ms);
+    timer.unref();
+    const idle = { channel, timer };
+    const list = this.#idle.get(address);
+    if (list === undefined) this.#idle.set(address, [idle]);
+    else list.push(idle);
+    channel.watch(() => this.#idleEnded(address, idle));
+    this.#waiting.shift()?.();
+  }
+
+  #idleEnded(address: string, idle: Idle): void {
+    clearTimeout(idle.timer);
+    const list = this.#idle.get(address);
+    const at = list?.indexOf(idle) ?? -1;
+    if (list === undefined || at < 0) return;
+    list.splice(at, 1);
+    if (list.length === 0) this.#idle.delete(address);
+    this.#release();
+  }
+
+  /** Makes room by ending the idle connection of some other peer. False: all are in use. */
+  #closeOneIdle(): boolean {
+    for (const list of this.#idle.values()) {
+      const idle = list[0];
+      if (idle === undefined) continue;
+      idle.channel.destroy("its place is needed");
+      return true;
+    }
+    return false;
+  }
+
+  #release(): void {
+    this.#open_count--;
+    this.#waiting.shift()?.();
+  }
+}
+
+/** One request and its reply on a connection of its own. */
+export async function ask(channel: Channel, message: WireMap): Promise<WireValue> {
+  channel.write(message);
+  const reply = await channel.read();
+  if (reply === null) throw new ChannelClosedError(channel.closed ?? "the connection ended");
+  const value = decodeMessage(reply);
+  if (value instanceof WireMap && value.get("status") === "uncaught-error") {
+    const text = value.get("exception_text");
+    throw new PythonError("Exception", typeof text === "string" ? text : "a request to a worker failed");
+  }
+  return value;
+}
+
+/** `promise`, or an error after `limit_ms`; what it still gives then goes to `dispose`. */
+async function within<T>(
+  promise: Promise<T>,
+  limit_ms: number,
+  text: string,
+  dispose: (late: T) => void,
+): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  let late = false;
+  const timeout = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => {
+      late = true;
+      reject(new UnreachableError(text));
+    }, limit_ms);
+  });
+  const guarded = promise.then((value) => {
+    if (late) dispose(value);
+    return value;
+  });
+  // After the timeout nobody awaits it: its error must not count as unhandled.
+  guarded.catch(() => undefined);
+  try {
+    return await Promise.race([guarded, timeout]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
