@@ -1,0 +1,2 @@
+export { GraphCycleError, type OrderInput } from "./graph.ts";
+export { orderGraph } from "./order.ts";
