@@ -25,6 +25,22 @@ export function encodeMessage(value: WireValue): Uint8Array[] {
   return frames;
 }
 
+/**
+ * {@link encodeMessage} for a value that is put into a message of several: its own frames are numbered from
+ * `first_frame` on. Answers its part of frame 0, then its frames.
+ */
+export function encodeMessagePart(value: WireValue, first_frame: number): Uint8Array[] {
+  const frames = new Array<Uint8Array>(first_frame).fill(NO_BYTES);
+  const packer = new Packer(512, frames);
+  packer.value(value);
+  return [packer.view(), ...frames.slice(first_frame)];
+}
+
+/** {@link decodeMessage} for the one value that frame 0 has at bytes `start` … `end` of the message's buffer. */
+export function decodeMessagePart(message: FramedMessage, start: number, end: number): WireValue {
+  return new Unpacker(message.bytes, start, end, UNPACK_LIMITS, new PlaceholderDecoder(message)).whole();
+}
+
 const NO_BYTES = new Uint8Array(0);
 
 class PlaceholderDecoder implements UnpackHooks {

@@ -1,0 +1,422 @@
+import type { ClientId, TaskId, WorkerId } from "../../base/ids.ts";
+import { IntStack } from "../../base/typed-arrays.ts";
+import type { Connection } from "../../comm/connection.ts";
+import type { Books } from "../../core/books.ts";
+import type { CancelReason, Outbox } from "../../core/outbox.ts";
+import { encodeMessagePart } from "../../protocol/message.ts";
+import { packValue } from "../../protocol/msgpack.ts";
+import { RawValue, WireMap, type WireValue } from "../../protocol/values.ts";
+import { HOP, PHASE } from "../../trace/phases.ts";
+import type { Tracer } from "../../trace/tracer.ts";
+import type { Release } from "../peers/release.ts";
+import { ComputeTaskWriter } from "./compute-task.ts";
+import { PacketWriter } from "./packet-writer.ts";
+import type { TypeTable } from "./type-table.ts";
+
+/** What an entry of a peer's queue says. */
+const COMPUTE = 0;
+const FREE = 1;
+const REMOVE_REPLICA = 2;
+const STEAL = 3;
+const IN_MEMORY = 4;
+const ERRED = 5;
+const LOST = 6;
+const CANCELLED = 7;
+const RETRIED = 8;
+const MESSAGE = 9;
+const FREE_UNKNOWN = 10;
+
+/** Numbers an entry takes: what, task, run_id or steal_id (low 32 bits). */
+const ENTRY = 3;
+
+/** A peer that has this much unread gets nothing encoded until it has read: ids wait cheaper than bytes. */
+const PENDING_BYTES_MAX = 1 << 20;
+/** A packet is closed when it has grown to this. */
+const PACKET_BYTES_MAX = 1 << 20;
+
+const text = (value: string): Uint8Array => packValue(value);
+
+/** One stream's queue. Entries are ids until the packet is written. */
+class PeerQueue {
+  readonly connection: Connection;
+  readonly release: Release;
+  readonly worker: WorkerId;
+  readonly entries = new IntStack(96);
+  /** Ready messages (MESSAGE) and keys (FREE_UNKNOWN), by the number in their entry. */
+  readonly extras: (WireValue | Uint8Array)[] = [];
+  touched = false;
+  /** compute-tasks written so far: the number of the next one on this stream. */
+  computes = 0;
+
+  constructor(connection: Connection, release: Release, worker: WorkerId) {
+    this.connection = connection;
+    this.release = release;
+    this.worker = worker;
+  }
+}
+
+/** Bytes, packets and messages that went out on streams. */
+export interface OutCounts {
+  bytes: number;
+  messages: number;
+  batches: number;
+}
+
+/**
+ * The core's effects, queued by peer and encoded late: once a turn of the loop, and only for peers that take what
+ * they were sent. One packet for each touched peer.
+ */
+export class StreamOutbox implements Outbox {
+  readonly counts: OutCounts = { bytes: 0, messages: 0, batches: 0 };
+  #books!: Books;
+  #compute!: ComputeTaskWriter;
+  readonly #types: TypeTable;
+  readonly #tracer: Tracer | null;
+  readonly #packet = new PacketWriter();
+  readonly #workers: (PeerQueue | null)[] = [];
+  readonly #clients: (PeerQueue | null)[] = [];
+  #touched: PeerQueue[] = [];
+  /** msgpack of the stimulus_id that this turn's messages carry. */
+  #stimulus = text("rsds-0");
+  #turn = 0;
+  readonly #written = new IntStack(1024);
+
+  constructor(types: TypeTable, tracer: Tracer | null) {
+    this.#types = types;
+    this.#tracer = tracer;
+  }
+
+  /** The books come after the outbox: each needs the other. Called once. */
+  attach(books: Books): void {
+    this.#books = books;
+    this.#compute = new ComputeTaskWriter(books);
+  }
+
+  addWorker(worker: WorkerId, address: string, connection: Connection, release: Release): void {
+    this.#compute.addresses[worker] = text(address);
+    const queue = new PeerQueue(connection, release, worker);
+    this.#workers[worker] = queue;
+    connection.onDrain = () => this.#write(queue);
+  }
+
+  addClient(client: ClientId, connection: Connection, release: Release): void {
+    const queue = new PeerQueue(connection, release, -1);
+    this.#clients[client] = queue;
+    connection.onDrain = () => this.#write(queue);
+  }
+
+  dropWorker(worker: WorkerId): void {
+    this.#drop(this.#workers[worker]);
+    this.#workers[worker] = null;
+  }
+
+  dropClient(client: ClientId): void {
+    this.#drop(this.#clients[client]);
+    this.#clients[client] = null;
+  }
+
+  /** What was queued before is written still, whatever the peer has read, then nothing more. */
+  #drop(queue: PeerQueue | null | undefined): void {
+    if (queue === null || queue === undefined) return;
+    this.#encode(queue, Number.POSITIVE_INFINITY);
+    queue.connection.onDrain = () => undefined;
+  }
+
+  // ---- Outbox
+
+  computeTask(worker: WorkerId, task: TaskId): void {
+    this.#push(this.#workers[worker], COMPUTE, task, this.#books.tasks.run_id[task]!);
+  }
+
+  freeKeys(worker: WorkerId, task: TaskId): void {
+    this.#push(this.#workers[worker], FREE, task, 0);
+  }
+
+  removeReplicas(worker: WorkerId, task: TaskId): void {
+    this.#push(this.#workers[worker], REMOVE_REPLICA, task, 0);
+  }
+
+  stealRequest(worker: WorkerId, task: TaskId, steal_id: number): void {
+    this.#push(this.#workers[worker], STEAL, task, steal_id);
+  }
+
+  keyInMemory(client: ClientId, task: TaskId): void {
+    this.#push(this.#clients[client], IN_MEMORY, task, 0);
+  }
+
+  taskErred(client: ClientId, task: TaskId): void {
+    this.#push(this.#clients[client], ERRED, task, 0);
+  }
+
+  lostData(client: ClientId, task: TaskId): void {
+    this.#push(this.#clients[client], LOST, task, 0);
+  }
+
+  cancelledKeys(client: ClientId, task: TaskId, reason: CancelReason): void {
+    this.#push(this.#clients[client], CANCELLED, task, REASONS.indexOf(reason));
+  }
+
+  taskRetried(client: ClientId, task: TaskId): void {
+    this.#push(this.#clients[client], RETRIED, task, 0);
+  }
+
+  // ---- what is not the core's
+
+  /** A key that the scheduler does not know: the worker shall drop it. */
+  freeUnknownKey(worker: WorkerId, key: Uint8Array): void {
+    this.#pushExtra(this.#workers[worker], FREE_UNKNOWN, key);
+  }
+
+  /** Any other message, in order with the rest. */
+  messageToWorker(worker: WorkerId, message: WireValue): void {
+    this.#pushExtra(this.#workers[worker], MESSAGE, message);
+  }
+
+  messageToClient(client: ClientId, message: WireValue): void {
+    this.#pushExtra(this.#clients[client], MESSAGE, message);
+  }
+
+  #push(queue: PeerQueue | null | undefined, what: number, task: TaskId, argument: number): void {
+    if (queue === null || queue === undefined) return;
+    this.#books.tasks.pin(task);
+    const { entries } = queue;
+    entries.push(what);
+    entries.push(task);
+    entries.push(argument);
+    this.#touch(queue);
+  }
+
+  #pushExtra(queue: PeerQueue | null | undefined, what: number, extra: WireValue | Uint8Array): void {
+    if (queue === null || queue === undefined) return;
+    queue.entries.push(what);
+    queue.entries.push(queue.extras.length);
+    queue.entries.push(0);
+    queue.extras.push(extra);
+    this.#touch(queue);
+  }
+
+  #touch(queue: PeerQueue): void {
+    if (queue.touched) return;
+    queue.touched = true;
+    this.#touched.push(queue);
+  }
+
+  // ---- writing
+
+  get pending(): boolean {
+    return this.#touched.length > 0;
+  }
+
+  /** One packet to each touched peer; a peer that has not read the last ones gets its own later. */
+  flush(): void {
+    if (this.#touched.length === 0) return;
+    this.#stimulus = text(`rsds-${++this.#turn}`);
+    const touched = this.#touched;
+    this.#touched = [];
+    for (const queue of touched) {
+      queue.touched = false;
+      this.#encode(queue, PENDING_BYTES_MAX);
+    }
+  }
+
+  #write(queue: PeerQueue): void {
+    this.#encode(queue, PENDING_BYTES_MAX);
+    // Ids that only waited for these messages become reusable now.
+    this.#books.tasks.recycle();
+  }
+
+  /** Writes the queue's entries as packets, until it is empty or the peer has `pending_bytes_max` unread. */
+  #encode(queue: PeerQueue, pending_bytes_max: number): void {
+    const { entries, connection } = queue;
+    let at = 0;
+    while (at < entries.length && connection.pending_bytes <= pending_bytes_max) {
+      at = this.#packetFrom(queue, at);
+    }
+    if (at === 0) return;
+    if (at === entries.length) {
+      entries.clear(1 << 12);
+      queue.extras.length = 0;
+    } else {
+      entries.items.copyWithin(0, at, entries.length);
+      entries.length -= at;
+    }
+  }
+
+  /** One packet with the entries from `at` on; returns the position behind the last that it took. */
+  #packetFrom(queue: PeerQueue, at: number): number {
+    const tracer = this.#tracer;
+    const packet = this.#packet;
+    this.#written.length = 0;
+    if (tracer !== null) tracer.enter(PHASE.encode);
+    packet.start();
+    let next = at;
+    while (next < queue.entries.length && packet.size < PACKET_BYTES_MAX) next = this.#entry(queue, next);
+    if (packet.count === 0) {
+      if (tracer !== null) tracer.exit();
+      return next;
+    }
+    const chunks = packet.finish();
+    if (tracer !== null) this.#stampEncoded(tracer.exit());
+    for (const chunk of chunks) this.counts.bytes += chunk.length;
+    this.counts.messages += packet.count;
+    this.counts.batches++;
+    if (tracer !== null) tracer.enter(PHASE.write);
+    queue.connection.write(chunks);
+    if (tracer !== null) this.#stampWritten(tracer.exit());
+    return next;
+  }
+
+  /** Tasks of compute-task messages stand in `#written` as they are, those of key-in-memory as their complement. */
+  #stampEncoded(now_ns: number): void {
+    const tracer = this.#tracer!;
+    const { stamp_ns } = this.#books.tasks;
+    for (let i = 0; i < this.#written.length; i++) {
+      const task = this.#written.items[i]!;
+      if (task < 0) continue;
+      tracer.hop(HOP.placedEncoded, now_ns - stamp_ns[task]!);
+      stamp_ns[task] = now_ns;
+    }
+  }
+
+  #stampWritten(now_ns: number): void {
+    const tracer = this.#tracer!;
+    const { stamp_ns } = this.#books.tasks;
+    for (let i = 0; i < this.#written.length; i++) {
+      const task = this.#written.items[i]!;
+      if (task < 0) {
+        tracer.hop(HOP.finishedClient, now_ns - stamp_ns[~task]!);
+      } else {
+        tracer.hop(HOP.encodedWritten, now_ns - stamp_ns[task]!);
+        stamp_ns[task] = now_ns;
+      }
+    }
+  }
+
+  /** Appends the entry at `at`, with those after it that fit in one message; returns the position behind. */
+  #entry(queue: PeerQueue, at: number): number {
+    const { items } = queue.entries;
+    const what = items[at]!;
+    if (what === MESSAGE) {
+      this.#message(queue.extras[items[at + 1]!] as WireValue);
+      return at + ENTRY;
+    }
+    if (what === FREE || what === REMOVE_REPLICA || what === FREE_UNKNOWN)
+      return this.#keysMessage(queue, at, what);
+    if (what === CANCELLED && queue.release !== "2022.12") return this.#cancelled(queue, at);
+    const { tasks } = this.#books;
+    const task = items[at + 1]!;
+    const argument = items[at + 2]!;
+    if (what === COMPUTE) {
+      // Taken back or given to another since it was queued: the free-keys behind it does no harm.
+      if ((tasks.run_id[task]! | 0) === argument && tasks.processing_on[task] === queue.worker) {
+        this.#compute.write(this.#packet, task, queue.release, this.#stimulus);
+        tasks.sequence[task] = queue.computes++;
+        if (this.#tracer !== null) this.#written.push(task);
+      }
+    } else this.#single(what, task, argument);
+    tasks.unpin(task);
+    return at + ENTRY;
+  }
+
+  /** free-keys or remove-replicas: neighbouring entries share a message. */
+  #keysMessage(queue: PeerQueue, at: number, what: number): number {
+    const { items, length } = queue.entries;
+    let end = at;
+    while (end < length && items[end] === what) end += ENTRY;
+    const packet = this.#packet;
+    packet.reserve(128);
+    packet.mapHeader(3);
+    packet.raw(OP);
+    packet.raw(what === REMOVE_REPLICA ? REMOVE_REPLICAS : FREE_KEYS);
+    packet.raw(KEYS);
+    packet.arrayHeader((end - at) / ENTRY);
+    for (let i = at; i < end; i += ENTRY) {
+      if (what === FREE_UNKNOWN) {
+        const key = queue.extras[items[i + 1]!] as Uint8Array;
+        packet.reserve(key.length);
+        packet.raw(key);
+      } else {
+        packet.key(this.#books.keys, items[i + 1]!);
+        this.#books.tasks.unpin(items[i + 1]!);
+      }
+    }
+    packet.reserve(64 + this.#stimulus.length);
+    packet.raw(STIMULUS);
+    packet.raw(this.#stimulus);
+    packet.count++;
+    return end;
+  }
+
+  /** cancelled-keys of 2024.12 and later: keys of one reason in one message. */
+  #cancelled(queue: PeerQueue, at: number): number {
+    const { items, length } = queue.entries;
+    const reason = items[at + 2]!;
+    const keys: RawValue[] = [];
+    let end = at;
+    for (; end < length && items[end] === CANCELLED && items[end + 2] === reason; end += ENTRY) {
+      keys.push(new RawValue(this.#books.keys.bytes(items[end + 1]!)));
+      this.#books.tasks.unpin(items[end + 1]!);
+    }
+    const message = WireMap.of({ op: "cancelled-keys", keys });
+    if (queue.release === "2026.8") message.set("reason", REASONS[reason]!).set("msg", null);
+    this.#message(message);
+    return end;
+  }
+
+  /** Messages of one key. */
+  #single(what: number, task: TaskId, argument: number): void {
+    const { keys, tasks, errors } = this.#books;
+    if (what === IN_MEMORY) {
+      const packet = this.#packet;
+      packet.reserve(64);
+      packet.raw(KEY_IN_MEMORY);
+      packet.key(keys, task);
+      const type = this.#types.bytes(tasks.type[task]!);
+      packet.reserve(type.length + 16);
+      packet.raw(TYPE);
+      packet.raw(type);
+      packet.count++;
+      if (this.#tracer !== null) this.#written.push(~task);
+      return;
+    }
+    const key = new RawValue(keys.bytes(task));
+    if (what === STEAL)
+      this.#message(WireMap.of({ op: "steal-request", key, stimulus_id: `steal-${argument}` }));
+    else if (what === LOST) this.#message(WireMap.of({ op: "lost-data", key }));
+    else if (what === CANCELLED) this.#message(WireMap.of({ op: "cancelled-key", key }));
+    else if (what === RETRIED) this.#message(WireMap.of({ op: "task-retried", key }));
+    else if (what === ERRED) {
+      const error = errors.get(task);
+      // Retried or cancelled since: another message about the key follows.
+      if (error === undefined) return;
+      this.#message(
+        WireMap.of({
+          op: "task-erred",
+          key,
+          exception: error.exception as WireValue,
+          traceback: error.traceback as WireValue,
+        }),
+      );
+    }
+  }
+
+  /** A message through the generic codec, its frames behind those of the packet. */
+  #message(message: WireValue): void {
+    const packet = this.#packet;
+    const first = packet.next_frame;
+    const frames = encodeMessagePart(message, first);
+    packet.reserve(frames[0]!.length);
+    packet.raw(frames[0]!);
+    for (let i = 1; i < frames.length; i++) packet.frame(frames[i]!, 0, frames[i]!.length);
+    packet.count++;
+  }
+}
+
+const REASONS: readonly CancelReason[] = ["cancelled by client", "lost dependencies", "unknown"];
+const OP = text("op");
+const FREE_KEYS = text("free-keys");
+const REMOVE_REPLICAS = text("remove-replicas");
+const KEYS = text("keys");
+const STIMULUS = text("stimulus_id");
+const TYPE = text("type");
+const KEY_IN_MEMORY = Buffer.concat([Uint8Array.of(0x83), OP, text("key-in-memory"), text("key")]);

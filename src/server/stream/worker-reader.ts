@@ -1,0 +1,281 @@
+import { NONE, type TaskId } from "../../base/ids.ts";
+import { grown } from "../../base/typed-arrays.ts";
+import type { Books } from "../../core/books.ts";
+import type { WorkerBook } from "../../core/worker-book.ts";
+import { ProtocolError } from "../../protocol/errors.ts";
+import type { FramedMessage } from "../../protocol/frames.ts";
+import { isCanonicalKey, keyBytes } from "../../protocol/keys.ts";
+import { skipValue, unpackValue } from "../../protocol/msgpack.ts";
+import type { TypeTable } from "./type-table.ts";
+import { arrayCount, firstItem, mapCount, startsWith } from "./walk.ts";
+
+/** What a row of the columns reports. */
+export const FINISHED = 0;
+export const ADDED = 1;
+export const DROPPED = 2;
+/** A message that is not hot: `task` is its index in the packet's list. */
+export const OTHER = 3;
+
+const OPS: readonly [Uint8Array, number][] = [
+  [Buffer.from("task-finished"), FINISHED],
+  [Buffer.from("add-keys"), ADDED],
+  [Buffer.from("release-worker-data"), DROPPED],
+];
+
+/** Fields that the hot messages may have, by the slot that their value's place is noted in. */
+const FIELDS = ["op", "key", "keys", "run_id", "nbytes", "type", "typename", "startstops"] as const;
+const OP = 0;
+const KEY = 1;
+const KEYS = 2;
+const RUN_ID = 3;
+const NBYTES = 4;
+const TYPE = 5;
+const TYPENAME = 6;
+const STARTSTOPS = 7;
+const FIELD_BYTES = FIELDS.map((name) => Buffer.from(name));
+/** The candidates for a name of each length: 1 << 4 covers the longest. */
+const FIELDS_BY_LENGTH: readonly (readonly number[])[] = Array.from({ length: 16 }, (_, length) =>
+  FIELD_BYTES.flatMap((bytes, slot) => (bytes.length === length ? [slot] : [])),
+);
+
+/**
+ * Reads a worker's packet into columns: one row for each reported key, without an object a message. Fields of
+ * the three messages that make up nearly all traffic are walked in their bytes; every other message becomes an
+ * OTHER row, and the generic codec reads it. Rows keep the order of the packet.
+ */
+export class WorkerReader {
+  count = 0;
+  what = new Uint8Array(1024);
+  /** The task, or NONE for a key that the scheduler does not know: then its bytes are in {@link unknownKey}. */
+  task = new Int32Array(1024);
+  run_id = new Float64Array(1024);
+  nbytes = new Float64Array(1024);
+  type = new Int32Array(1024);
+  /** Start and stop of the compute action, seconds since the epoch by the worker's clock; 0: none. */
+  start_s = new Float64Array(1024);
+  stop_s = new Float64Array(1024);
+  /** How many messages the packet had. */
+  messages = 0;
+
+  readonly #books: Books;
+  readonly #types: TypeTable;
+  readonly #unknown = new Map<number, Uint8Array>();
+  /** Start and end of the value of each field of the message at hand; start 0: the field is missing. */
+  readonly #starts = new Int32Array(FIELDS.length);
+  readonly #ends = new Int32Array(FIELDS.length);
+  #guess: TaskId = NONE;
+
+  constructor(books: Books, types: TypeTable) {
+    this.#books = books;
+    this.#types = types;
+  }
+
+  /** Key bytes of a row whose task is NONE. */
+  unknownKey(row: number): Uint8Array {
+    return this.#unknown.get(row)!;
+  }
+
+  /** Throws ProtocolError if frame 0 is not a list of maps, or a hot message lacks what it must have. */
+  read(message: FramedMessage, worker: WorkerBook): void {
+    this.count = 0;
+    if (this.#unknown.size > 0) this.#unknown.clear();
+    this.#guess = worker.first_processing;
+    const { bytes } = message;
+    const end = message.frameEnd(0);
+    let at = message.frameStart(0);
+    if (at >= end) throw new ProtocolError("BAD_STREAM_MESSAGE", "a stream message without content");
+    const count = arrayCount(bytes, at, end);
+    if (count < 0) throw new ProtocolError("BAD_STREAM_MESSAGE", "a stream message that is not a list");
+    at = firstItem(bytes, at);
+    this.messages = count;
+    for (let i = 0; i < count; i++) at = this.#message(bytes, at, end, i);
+    if (at !== end) throw new ProtocolError("TRAILING_BYTES", `${end - at} bytes after a stream message`);
+  }
+
+  /** One message of the list; returns the position behind it. */
+  #message(bytes: Buffer, start: number, end: number, index: number): number {
+    if (start >= end) throw new ProtocolError("TRUNCATED", "bytes end within a stream message");
+    const count = mapCount(bytes, start, end);
+    if (count < 0) throw new ProtocolError("BAD_STREAM_MESSAGE", "a message of a stream that is not a map");
+    let at = firstItem(bytes, start);
+    this.#starts.fill(0);
+    for (let i = 0; i < count; i++) {
+      const slot = fieldSlot(bytes, at, end);
+      const value = slot < 0 ? skipValue(bytes, at, end) : at + 1 + FIELD_BYTES[slot]!.length;
+      at = skipValue(bytes, value, end);
+      if (slot < 0) continue;
+      this.#starts[slot] = value;
+      this.#ends[slot] = at;
+    }
+    this.#row(bytes, index);
+    return at;
+  }
+
+  #row(bytes: Buffer, index: number): void {
+    const what = this.#op(bytes);
+    if (what === ADDED) {
+      if (!this.#addedRows(bytes)) this.#push(OTHER, index);
+    } else if (what === FINISHED) {
+      if (!this.#finishedRow(bytes)) this.#push(OTHER, index);
+    } else if (what === DROPPED && this.#starts[KEY] !== 0) {
+      this.#pushKey(DROPPED, bytes, this.#starts[KEY]!, this.#ends[KEY]!);
+    } else this.#push(OTHER, index);
+  }
+
+  /** Which hot message it is; OTHER for any other op. */
+  #op(bytes: Buffer): number {
+    const start = this.#starts[OP]!;
+    if (start === 0) return OTHER;
+    const length = bytes[start]! - 0xa0;
+    for (const [name, what] of OPS)
+      if (length === name.length && startsWith(bytes, start + 1, name)) return what;
+    return OTHER;
+  }
+
+  /** False: not of the form that the hot path knows; the generic path judges it. */
+  #finishedRow(bytes: Buffer): boolean {
+    const starts = this.#starts;
+    const ends = this.#ends;
+    if (starts[KEY] === 0 || starts[NBYTES] === 0) return false;
+    const nbytes = unsigned(bytes, starts[NBYTES]!);
+    const run_id = starts[RUN_ID] === 0 ? 0 : unsigned(bytes, starts[RUN_ID]!);
+    if (nbytes < 0 || run_id < 0) return false;
+    let type = NONE;
+    if (starts[TYPE] !== 0) {
+      const byte = bytes[starts[TYPE]!]!;
+      if (byte < 0xc4 || byte > 0xc6) return false;
+      const name = starts[TYPENAME]!;
+      const name_start = name === 0 ? 0 : name + (bytes[name]! < 0xc0 ? 1 : 2);
+      type = this.#types.intern(
+        bytes,
+        starts[TYPE]!,
+        ends[TYPE]!,
+        name_start,
+        name === 0 ? 0 : ends[TYPENAME]!,
+      );
+    }
+    const row = this.#pushKey(FINISHED, bytes, starts[KEY]!, ends[KEY]!);
+    this.nbytes[row] = nbytes;
+    this.run_id[row] = run_id;
+    this.type[row] = type;
+    this.start_s[row] = 0;
+    this.stop_s[row] = 0;
+    if (starts[STARTSTOPS] !== 0) this.#compute(bytes, starts[STARTSTOPS]!, ends[STARTSTOPS]!, row);
+    return true;
+  }
+
+  #addedRows(bytes: Buffer): boolean {
+    const start = this.#starts[KEYS]!;
+    if (start === 0) return false;
+    const end = this.#ends[KEYS]!;
+    const count = arrayCount(bytes, start, end);
+    if (count < 0) return false;
+    let at = firstItem(bytes, start);
+    for (let i = 0; i < count; i++) {
+      const next = skipValue(bytes, at, end);
+      this.#pushKey(ADDED, bytes, at, next);
+      at = next;
+    }
+    return true;
+  }
+
+  /** Start and stop of the last compute action. Anything else in the list is of no concern here. */
+  #compute(bytes: Buffer, start: number, end: number, row: number): void {
+    const count = arrayCount(bytes, start, end);
+    if (count < 0) return;
+    let at = firstItem(bytes, start);
+    for (let i = 0; i < count; i++) {
+      const byte = bytes[at]!;
+      const next = skipValue(bytes, at, end);
+      if ((byte & 0xf0) === 0x80) this.#startStop(bytes, at + 1, next, byte & 0x0f, row);
+      at = next;
+    }
+  }
+
+  #startStop(bytes: Buffer, from: number, end: number, fields: number, row: number): void {
+    let at = from;
+    let start_s = 0;
+    let stop_s = 0;
+    let compute = false;
+    for (let i = 0; i < fields; i++) {
+      const value = skipValue(bytes, at, end);
+      const next = skipValue(bytes, value, end);
+      if (startsWith(bytes, at, ACTION)) compute = startsWith(bytes, value, COMPUTE);
+      else if (bytes[value] === 0xcb && startsWith(bytes, at, START)) start_s = bytes.readDoubleBE(value + 1);
+      else if (bytes[value] === 0xcb && startsWith(bytes, at, STOP)) stop_s = bytes.readDoubleBE(value + 1);
+      at = next;
+    }
+    if (!compute) return;
+    this.start_s[row] = start_s;
+    this.stop_s[row] = stop_s;
+  }
+
+  /** A row for the key at `start`, whoever knows it. */
+  #pushKey(what: number, bytes: Buffer, start: number, end: number): number {
+    const { keys, tasks } = this.#books;
+    const guess = this.#guess;
+    // Workers mostly report in the order in which they were asked.
+    if (guess !== NONE && keys.matches(guess, bytes, start, end)) {
+      if (what === FINISHED) this.#guess = tasks.next_processing[guess]!;
+      return this.#push(what, guess);
+    }
+    const task = keys.find(bytes, start, end);
+    if (task !== NONE) {
+      if (what === FINISHED) this.#guess = tasks.next_processing[task]!;
+      return this.#push(what, task);
+    }
+    // Perhaps the peer has written a known key in a longer form.
+    const key = isCanonicalKey(bytes, start, end)
+      ? Uint8Array.from(bytes.subarray(start, end))
+      : keyBytes(unpackValue(bytes, start, end));
+    const found = keys.find(key, 0, key.length);
+    const row = this.#push(what, found);
+    if (found === NONE) this.#unknown.set(row, key);
+    return row;
+  }
+
+  #push(what: number, task: number): number {
+    const row = this.count++;
+    if (row === this.what.length) this.#grow();
+    this.what[row] = what;
+    this.task[row] = task;
+    return row;
+  }
+
+  #grow(): void {
+    const capacity = this.what.length * 2;
+    this.what = grown(this.what, capacity);
+    this.task = grown(this.task, capacity);
+    this.run_id = grown(this.run_id, capacity);
+    this.nbytes = grown(this.nbytes, capacity);
+    this.type = grown(this.type, capacity);
+    this.start_s = grown(this.start_s, capacity);
+    this.stop_s = grown(this.stop_s, capacity);
+  }
+}
+
+const ACTION = Buffer.from("\xa6action", "latin1");
+const COMPUTE = Buffer.from("\xa7compute", "latin1");
+const START = Buffer.from("\xa5start", "latin1");
+const STOP = Buffer.from("\xa4stop", "latin1");
+
+/** The slot of the field name at `at`, or −1 for a name (or a key of another kind) that is not in {@link FIELDS}. */
+function fieldSlot(bytes: Buffer, at: number, end: number): number {
+  const length = bytes[at]! - 0xa0;
+  if (length < 2 || length > 15 || at + 1 + length > end) return -1;
+  for (const slot of FIELDS_BY_LENGTH[length]!)
+    if (startsWith(bytes, at + 1, FIELD_BYTES[slot]!)) return slot;
+  return -1;
+}
+
+/** The unsigned integer at `at` (its bytes are known to be whole); −1: something else. */
+function unsigned(bytes: Buffer, at: number): number {
+  const byte = bytes[at]!;
+  if (byte < 0x80) return byte;
+  if (byte === 0xcc) return bytes[at + 1]!;
+  if (byte === 0xcd) return bytes.readUInt16BE(at + 1);
+  if (byte === 0xce) return bytes.readUInt32BE(at + 1);
+  if (byte !== 0xcf) return -1;
+  const high = bytes.readUInt32BE(at + 1);
+  return high < 0x20_0000 ? high * 0x1_0000_0000 + bytes.readUInt32BE(at + 5) : -1;
+}
