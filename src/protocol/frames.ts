@@ -82,7 +82,8 @@ export class FramedMessage {
  * push() throws ProtocolError if the stream is not Dask's or breaks a limit; it can not be used after that.
  */
 export class FrameReader {
-  readonly #limits: FrameLimits;
+  /** May be changed between messages: a connection widens them after its handshake. */
+  limits: FrameLimits;
   readonly #onMessage: (message: FramedMessage) => void;
   /** Bytes that wait: the start of a message, or, while paused, all that came. */
   #held: Buffer = EMPTY;
@@ -95,8 +96,13 @@ export class FrameReader {
   #delivering = false;
 
   constructor(limits: FrameLimits, onMessage: (message: FramedMessage) => void) {
-    this.#limits = limits;
+    this.limits = limits;
     this.#onMessage = onMessage;
+  }
+
+  /** True within a call of onMessage. */
+  get delivering(): boolean {
+    return this.#delivering;
   }
 
   /** Bytes that came and were not handed out yet. */
@@ -123,11 +129,9 @@ export class FrameReader {
     this.#paused = true;
   }
 
-  /** Hands out what waited, before it returns (but for a call from within onMessage: then right after that). */
+  /** What waited is handed out after the present message, else by the next push(), of no bytes if need be. */
   resume(): void {
     this.#paused = false;
-    if (this.#delivering) return;
-    this.push(EMPTY, true);
   }
 
   /** Nothing is handed out from here on; what waits is forgotten. */
@@ -156,7 +160,7 @@ export class FrameReader {
   #deliver(chunk: Buffer, start: number, transient: boolean): number {
     let position = start;
     while (!this.#stopped() && position < chunk.length) {
-      const size = messageBytes(chunk, position, chunk.length, this.#limits);
+      const size = messageBytes(chunk, position, chunk.length, this.limits);
       if (size > chunk.length - position) break;
       const ends = frameEnds(chunk, position);
       const message = new FramedMessage(chunk, position, ends, transient);
@@ -214,7 +218,7 @@ export class FrameReader {
   #promised(): number {
     if (this.#held_size > 0) return this.#held_size;
     const held = this.#held_end - this.#held_start;
-    const size = messageBytes(this.#held, this.#held_start, this.#held_end, this.#limits);
+    const size = messageBytes(this.#held, this.#held_start, this.#held_end, this.limits);
     if (held >= PRELUDE_BYTES && held >= lengthsEnd(this.#held, this.#held_start)) this.#held_size = size;
     return size;
   }

@@ -1,0 +1,63 @@
+import { ProtocolError } from "../protocol/errors.ts";
+import { type FramedMessage, type FrameLimits, frameMessage } from "../protocol/frames.ts";
+import { type Handshake, handshake, parseHandshake } from "../protocol/handshake.ts";
+import { decodeMessage, encodeMessage } from "../protocol/message.ts";
+import { type Connection, waitForOwner, waitForOwnerToClose } from "./connection.ts";
+
+/** Bounds of a peer's first message. A real handshake is one frame of less than 100 bytes. */
+export const HANDSHAKE_FRAME_LIMITS: FrameLimits = { frame_count_max: 16, message_bytes_max: 16 * 1024 };
+
+export interface HandshakeLimits {
+  /** How long a peer may take to send its handshake, ms. */
+  readonly handshake_ms: number;
+}
+
+export const HANDSHAKE_LIMITS: HandshakeLimits = { handshake_ms: 30_000 };
+
+/**
+ * The handshake as the side that was connected to. Resolves with the same connection, whose messages then wait for
+ * an owner; rejects with ProtocolError (and has destroyed the connection) for a peer that does not shake hands.
+ */
+export function handshakeAsListener(
+  connection: Connection,
+  limits: HandshakeLimits = HANDSHAKE_LIMITS,
+): Promise<Connection> {
+  return shakeHands(connection, limits);
+}
+
+/**
+ * The handshake as the side that connected. Older releases write as listener first and as connector after reading;
+ * newer ones write at once on both sides. Writing at once suits all of them, so both sides do the same.
+ */
+export function handshakeAsConnector(
+  connection: Connection,
+  limits: HandshakeLimits = HANDSHAKE_LIMITS,
+): Promise<Connection> {
+  return shakeHands(connection, limits);
+}
+
+function shakeHands(connection: Connection, limits: HandshakeLimits): Promise<Connection> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(
+      () => connection.destroy(`no handshake within ${limits.handshake_ms} ms`),
+      limits.handshake_ms,
+    );
+    connection.onClose = (reason) => {
+      clearTimeout(timer);
+      reject(new ProtocolError("BAD_HANDSHAKE", `${connection.peer}: ${reason}`));
+    };
+    connection.onMessage = (message) => {
+      clearTimeout(timer);
+      readHandshake(message);
+      connection.onMessage = waitForOwner;
+      connection.onClose = waitForOwnerToClose;
+      resolve(connection);
+    };
+    connection.write(frameMessage(encodeMessage(handshake())));
+  });
+}
+
+/** Throws ProtocolError, which ends the connection. Nothing that a peer tells changes what we do: no codecs here. */
+function readHandshake(message: FramedMessage): Handshake {
+  return parseHandshake(decodeMessage(message));
+}

@@ -1,0 +1,186 @@
+import type { Socket } from "node:net";
+import { PHASE } from "../trace/phases.ts";
+import type { Tracer } from "../trace/tracer.ts";
+import { formatTcpAddress } from "./address.ts";
+import type { Connection } from "./connection.ts";
+import { Ending } from "./ending.ts";
+import { Inbox, type InboxLimits } from "./inbox.ts";
+
+export interface TcpConnectionOptions {
+  readonly tracer: Tracer | null;
+  readonly inbox_limits: InboxLimits;
+  readonly pending_bytes_max: number;
+}
+
+/** Chunks of one write up to this total are joined, which is cheaper than a gathered write of many pieces. */
+const JOIN_BYTES_MAX = 16 * 1024;
+/** close() gives up on a peer that took no byte, and did not close its side, for this long. */
+const LINGER_MS = 5000;
+
+/** A connection over a socket of Node's. */
+export class TcpConnection implements Connection {
+  readonly peer: string;
+  readonly local: string;
+  onDrain: () => void = ignore;
+  readonly #socket: Socket;
+  readonly #tracer: Tracer | null;
+  readonly #inbox: Inbox;
+  readonly #pending_bytes_max: number;
+  /** Why the connection ends; null while it is not known to. */
+  #reason: string | null = null;
+  readonly #ending = new Ending();
+  /** A write went into the socket's queue, so that onDrain is owed. */
+  #draining = false;
+  readonly #onWritten = (): void => {
+    if (this.#draining && this.#socket.writableLength === 0) this.#drained();
+  };
+
+  /** The socket must be connected, and paused or not yet read from. */
+  constructor(socket: Socket, options: TcpConnectionOptions) {
+    this.#socket = socket;
+    this.#tracer = options.tracer;
+    this.#pending_bytes_max = options.pending_bytes_max;
+    this.peer = formatTcpAddress(socket.remoteAddress, socket.remotePort);
+    this.local = formatTcpAddress(socket.localAddress, socket.localPort);
+    this.#inbox = new Inbox(
+      options.inbox_limits,
+      {
+        setReading: (reading) => {
+          if (reading) socket.resume();
+          else socket.pause();
+        },
+        onBadInput: (reason) => this.destroy(reason),
+      },
+      this.#tracer,
+    );
+    socket.pause();
+    socket.on("data", (chunk: Buffer) => this.#onData(chunk));
+    socket.on("end", () => this.#onEnd());
+    socket.on("error", (error: NodeJS.ErrnoException) => {
+      this.#reason ??= error.code ?? error.message;
+    });
+    socket.on("close", () => this.#onClosed());
+  }
+
+  get pending_bytes(): number {
+    return this.#socket.writableLength;
+  }
+
+  get onMessage(): Connection["onMessage"] {
+    return this.#inbox.handler;
+  }
+
+  set onMessage(handler: Connection["onMessage"]) {
+    this.#inbox.handler = handler;
+  }
+
+  get onClose(): (reason: string) => void {
+    return this.#ending.handler;
+  }
+
+  set onClose(handler: (reason: string) => void) {
+    this.#ending.handler = handler;
+  }
+
+  write(chunks: readonly Uint8Array[]): void {
+    if (this.#reason !== null) return;
+    this.#tracer?.enter(PHASE.write);
+    this.#send(chunks);
+    this.#tracer?.exit();
+    const pending_bytes = this.#socket.writableLength;
+    if (pending_bytes === 0) return;
+    this.#draining = true;
+    if (pending_bytes > this.#pending_bytes_max) {
+      this.destroy(`does not read: ${pending_bytes} bytes are waiting for it`);
+    }
+  }
+
+  pause(): void {
+    this.#inbox.pause();
+  }
+
+  resume(): void {
+    this.#inbox.resume();
+  }
+
+  close(): void {
+    if (this.#reason !== null) return;
+    this.#reason = "closed here";
+    this.#inbox.close();
+    const socket = this.#socket;
+    // What the peer still sends is read and dropped: data left unread would make the kernel reset the connection,
+    // and the peer might lose what we wrote last.
+    socket.resume();
+    socket.end();
+    let left_bytes = -1;
+    const timer = setInterval(() => {
+      if (socket.writableLength === left_bytes) socket.destroy();
+      left_bytes = socket.writableLength;
+    }, LINGER_MS);
+    timer.unref();
+    socket.once("close", () => clearInterval(timer));
+  }
+
+  destroy(reason: string): void {
+    this.#reason ??= reason;
+    this.#inbox.close();
+    this.#socket.destroy();
+  }
+
+  #send(chunks: readonly Uint8Array[]): void {
+    const socket = this.#socket;
+    if (chunks.length === 1) {
+      socket.write(chunks[0]!, this.#onWritten);
+      return;
+    }
+    let total_bytes = 0;
+    for (const chunk of chunks) total_bytes += chunk.length;
+    if (total_bytes <= JOIN_BYTES_MAX) {
+      socket.write(Buffer.concat(chunks, total_bytes), this.#onWritten);
+      return;
+    }
+    socket.cork();
+    for (const chunk of chunks) socket.write(chunk, this.#onWritten);
+    socket.uncork();
+  }
+
+  #onData(chunk: Buffer): void {
+    this.#tracer?.begin("read");
+    try {
+      this.#inbox.push(chunk, false);
+    } finally {
+      this.#tracer?.end();
+    }
+  }
+
+  #drained(): void {
+    this.#draining = false;
+    if (this.#reason !== null) return;
+    this.#tracer?.begin("write");
+    try {
+      this.onDrain();
+    } finally {
+      this.#tracer?.end();
+    }
+  }
+
+  #onEnd(): void {
+    this.#reason ??=
+      this.#inbox.pending_bytes > 0 ? "closed by the peer within a message" : "closed by the peer";
+    // What was pending when the peer closed may never be read; nobody waits for it.
+    this.#socket.destroy();
+  }
+
+  #onClosed(): void {
+    this.#inbox.close();
+    this.#reason ??= "closed by the peer";
+    this.#tracer?.begin("other");
+    try {
+      this.#ending.end(this.#reason);
+    } finally {
+      this.#tracer?.end();
+    }
+  }
+}
+
+function ignore(): void {}

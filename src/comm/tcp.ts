@@ -1,0 +1,94 @@
+import { createServer, connect as netConnect, type Server } from "node:net";
+import { FRAME_LIMITS, type FrameLimits } from "../protocol/frames.ts";
+import type { Tracer } from "../trace/tracer.ts";
+import { formatTcpAddress, parseTcpAddress } from "./address.ts";
+import type { Connection, Listener, Transport } from "./connection.ts";
+import { HANDSHAKE_FRAME_LIMITS } from "./handshake.ts";
+import { TcpConnection, type TcpConnectionOptions } from "./tcp-connection.ts";
+
+export interface TcpOptions {
+  /** Is told of each callback that reads and of each write; null or absent: off. */
+  readonly tracer?: Tracer | null;
+  readonly frame_limits?: FrameLimits;
+  /** A connection with more bytes than this waiting for its peer is destroyed. Absent: no bound here. */
+  readonly pending_bytes_max?: number;
+  /** How long connect() waits, ms. */
+  readonly connect_ms?: number;
+  /** Told of failures to accept (no file descriptors left, say): the listener lives on, the peer tries again. */
+  readonly onAcceptError?: (error: Error) => void;
+}
+
+const CONNECT_MS = 30_000;
+/** As many peers as a large cluster's workers may knock at once; the kernel has its own maximum. */
+const BACKLOG = 4096;
+
+/** Dask's `tcp://` transport. */
+export class TcpTransport implements Transport {
+  readonly #connection_options: TcpConnectionOptions;
+  readonly #connect_ms: number;
+  readonly #onAcceptError: (error: Error) => void;
+
+  constructor(options: TcpOptions = {}) {
+    this.#connection_options = {
+      tracer: options.tracer ?? null,
+      inbox_limits: {
+        frame_limits: options.frame_limits ?? FRAME_LIMITS,
+        first_frame_limits: HANDSHAKE_FRAME_LIMITS,
+      },
+      pending_bytes_max: options.pending_bytes_max ?? Number.POSITIVE_INFINITY,
+    };
+    this.#connect_ms = options.connect_ms ?? CONNECT_MS;
+    this.#onAcceptError = options.onAcceptError ?? (() => {});
+  }
+
+  async listen(address: string, onConnection: (connection: Connection) => void): Promise<Listener> {
+    const { host, port } = parseTcpAddress(address);
+    const options = this.#connection_options;
+    const server = createServer({ noDelay: true, keepAlive: true, pauseOnConnect: true }, (socket) => {
+      onConnection(new TcpConnection(socket, options));
+    });
+    return new Promise((resolve, reject) => {
+      server.once("error", reject);
+      server.listen({ host, port, backlog: BACKLOG }, () => {
+        server.removeListener("error", reject);
+        server.on("error", this.#onAcceptError);
+        resolve(new TcpListener(server));
+      });
+    });
+  }
+
+  async connect(address: string): Promise<Connection> {
+    const { host, port } = parseTcpAddress(address);
+    return new Promise((resolve, reject) => {
+      const socket = netConnect({ host, port, noDelay: true, keepAlive: true });
+      const timer = setTimeout(
+        () => socket.destroy(new Error(`no answer from ${address} within ${this.#connect_ms} ms`)),
+        this.#connect_ms,
+      );
+      socket.once("error", reject);
+      socket.once("close", () => clearTimeout(timer));
+      socket.once("connect", () => {
+        clearTimeout(timer);
+        socket.removeListener("error", reject);
+        resolve(new TcpConnection(socket, this.#connection_options));
+      });
+    });
+  }
+}
+
+class TcpListener implements Listener {
+  readonly address: string;
+  readonly #server: Server;
+
+  constructor(server: Server) {
+    const bound = server.address();
+    this.address =
+      bound !== null && typeof bound === "object" ? formatTcpAddress(bound.address, bound.port) : "";
+    this.#server = server;
+  }
+
+  /** The port is free as soon as close() was called; Node's own callback would wait for all connections to end. */
+  async close(): Promise<void> {
+    if (this.#server.listening) this.#server.close();
+  }
+}
