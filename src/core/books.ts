@@ -57,15 +57,21 @@ export class Books {
   readonly annotations = new Map<TaskId, Uint8Array>();
   /** Steals that are not answered yet: at most one a task. */
   readonly steals = new Map<TaskId, Steal>();
+  /** Tasks that were in memory and are to be computed again, for the count of recomputed ones. */
+  readonly lost_runs = new Set<TaskId>();
   /** Tasks that no running worker may take. */
   readonly unrunnable = new Set<TaskId>();
 
   readonly running = new IndexedSet();
   readonly underloaded = new IndexedSet();
   readonly overloaded = new IndexedSet();
-  readonly #hosts = new Map<string, number>();
+  readonly #hosts = new Map<string, { readonly id: number; workers: number }>();
+  readonly #free_hosts: number[] = [];
   readonly #free_workers: WorkerId[] = [];
   readonly #free_clients: number[] = [];
+  /** Who may run tasks under some restrictions, while the same workers run: found once for all tasks of a layer. */
+  readonly #allowed = new WeakMap<Restrictions, { version: number; workers: readonly WorkerId[] | null }>();
+  #running_version = 0;
   #last_run_id = 0;
 
   constructor(key_seed: number) {
@@ -117,12 +123,13 @@ export class Books {
 
   addWorker(facts: WorkerFacts): WorkerBook {
     const id = this.#free_workers.pop() ?? this.workers.length;
-    let host_id = this.#hosts.get(facts.host);
-    if (host_id === undefined) {
-      host_id = this.#hosts.size;
-      this.#hosts.set(facts.host, host_id);
+    let host = this.#hosts.get(facts.host);
+    if (host === undefined) {
+      host = { id: this.#free_hosts.pop() ?? this.#hosts.size, workers: 0 };
+      this.#hosts.set(facts.host, host);
     }
-    const worker = new WorkerBook(id, host_id, facts);
+    host.workers++;
+    const worker = new WorkerBook(id, host.id, facts);
     this.workers[id] = worker;
     this.replicas.addOwner(id);
     this.needs.addOwner(id);
@@ -134,6 +141,12 @@ export class Books {
     worker.status = "closed";
     this.updateLoad(worker);
     this.workers[worker.id] = null;
+    const host = this.#hosts.get(worker.host)!;
+    if (--host.workers === 0) {
+      // Hosts come and go for as long as the server lives: their numbers are reused.
+      this.#hosts.delete(worker.host);
+      this.#free_hosts.push(host.id);
+    }
     this.#free_workers.push(worker.id);
   }
 
@@ -157,6 +170,7 @@ export class Books {
   updateLoad(worker: WorkerBook): void {
     const running = worker.status === "running";
     const load = worker.load;
+    if (running !== this.running.has(worker.id)) this.#running_version++;
     if (running) this.running.add(worker.id);
     else this.running.delete(worker.id);
     if (running && load < worker.threads) this.underloaded.add(worker.id);
@@ -342,6 +356,14 @@ export class Books {
   candidates(task: TaskId): readonly WorkerId[] | null {
     if ((this.tasks.flags[task]! & FLAG_RESTRICTED) === 0) return null;
     const restrictions = this.restrictions.get(task)!;
+    const known = this.#allowed.get(restrictions);
+    if (known !== undefined && known.version === this.#running_version) return known.workers;
+    const workers = this.#findAllowed(task, restrictions);
+    this.#allowed.set(restrictions, { version: this.#running_version, workers });
+    return workers;
+  }
+
+  #findAllowed(task: TaskId, restrictions: Restrictions): readonly WorkerId[] | null {
     const allowed: WorkerId[] = [];
     for (let i = 0; i < this.running.length; i++) {
       const id = this.running.items[i]!;

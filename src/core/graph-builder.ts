@@ -1,4 +1,5 @@
 import { type ClientId, NONE, type TaskId } from "../base/ids.ts";
+import { IntStack } from "../base/typed-arrays.ts";
 import type { Books, Restrictions } from "./books.ts";
 import { PAYLOAD_PENDING } from "./payloads.ts";
 import { MEMORY, RELEASED } from "./states.ts";
@@ -15,7 +16,8 @@ export interface GraphResult {
 
 /**
  * Takes one graph in, task by task, while its message is walked: no graph object in between.
- * Until {@link commit} nothing of it runs; {@link abort} leaves no trace of it.
+ * Until {@link commit} nothing of it runs; {@link abort} leaves no trace of it. One of the two has to follow within the
+ * batch, with no other event in between: nothing wants the new tasks yet, so another event could forget them.
  */
 export class GraphBuilder {
   readonly #books: Books;
@@ -23,6 +25,8 @@ export class GraphBuilder {
   readonly #client: ClientId;
   /** Tasks that this graph brought (their names at least). */
   readonly #created: TaskId[] = [];
+  /** Tasks that this graph gave a run_spec: new ones, and data that was known by name only. */
+  readonly #defined = new IntStack(256);
   readonly #segment: number;
   readonly generation: number;
   readonly user_priority: number;
@@ -78,6 +82,7 @@ export class GraphBuilder {
     const { tasks, edges } = this.#books;
     if (tasks.flags[task]! & FLAG_RUNNABLE) return false;
     tasks.flags[task]! |= FLAG_RUNNABLE;
+    this.#defined.push(task);
     if (payload === null) tasks.payload_kind[task] = PAYLOAD_PENDING;
     else
       tasks.setSlice(
@@ -97,7 +102,10 @@ export class GraphBuilder {
     return true;
   }
 
-  /** Priority, retries and restrictions that annotations give to one task. */
+  /**
+   * Priority, retries and restrictions that annotations give to one task. Only for tasks that this graph defined:
+   * one that is known longer may be running under the restrictions that it has.
+   */
   annotate(
     task: TaskId,
     annotations: {
@@ -151,7 +159,19 @@ export class GraphBuilder {
   }
 
   #drop(): void {
+    for (let i = 0; i < this.#defined.length; i++) this.#undefine(this.#defined.items[i]!);
     for (const task of this.#created) this.#moves.mayBeUnneeded(task);
     this.#moves.settle();
+  }
+
+  /** Takes back what {@link define} and {@link annotate} did: data that was there before must not keep the rest alive. */
+  #undefine(task: TaskId): void {
+    const { tasks, edges, restrictions, annotations } = this.#books;
+    edges.dropDependencies(task);
+    tasks.dropPayload(task);
+    tasks.flags[task]! &= ~(FLAG_RUNNABLE | FLAG_ACTOR | FLAG_RESTRICTED);
+    tasks.retries[task] = 0;
+    restrictions.delete(task);
+    annotations.delete(task);
   }
 }

@@ -70,7 +70,10 @@ export class KeyTable {
     return this.#slots[this.#slotOf(this.hash(bytes, start, end), bytes, start, end)]!;
   }
 
-  /** True when task `id` has exactly these bytes: the cheap test of a guess before any hashing. */
+  /**
+   * True when task `id` has exactly these bytes: the cheap test of a guess before any hashing. A forgotten task
+   * keeps its bytes until {@link releaseBytes}: who guesses checks that the task is not forgotten.
+   */
   matches(id: TaskId, bytes: Uint8Array, start: number, end: number): boolean {
     const length = this.#length[id]!;
     if (length !== end - start) return false;
@@ -116,6 +119,8 @@ export class KeyTable {
     const index = this.#chunk[id]!;
     const chunk = this.#chunks[index]!;
     chunk.live_bytes -= this.#length[id]!;
+    // No guess may match it any more: its chunk may be gone.
+    this.#length[id] = -1;
     if (chunk.live_bytes > 0) return;
     if (index === this.#open_index) {
       chunk.used_bytes = 0;

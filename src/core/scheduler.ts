@@ -5,6 +5,7 @@ import type { Tracer } from "../trace/tracer.ts";
 import { Books, type TaskError } from "./books.ts";
 import { GraphBuilder } from "./graph-builder.ts";
 import type { Outbox } from "./outbox.ts";
+import { PAYLOAD_PENDING } from "./payloads.ts";
 import { takeReady } from "./ready.ts";
 import { ERRED, FORGOTTEN, MEMORY, NO_WORKER, PROCESSING, QUEUED, RELEASED, WAITING } from "./states.ts";
 import { FLAG_ACTOR, FLAG_LONG_RUNNING, FLAG_PINNED, FLAG_READY, FLAG_RUNNABLE } from "./task-table.ts";
@@ -57,7 +58,6 @@ export class Scheduler implements PlacementSink, StealSink {
   readonly #outbox: Outbox;
   readonly #tracer: Tracer | null;
   readonly #allowed_failures: number;
-  readonly #lost_runs = new Set<TaskId>();
   #last_steal_id = 0;
 
   constructor(options: SchedulerOptions) {
@@ -94,8 +94,13 @@ export class Scheduler implements PlacementSink, StealSink {
     return builder;
   }
 
-  /** The payload of a task whose structure came before it. Nothing happens if the task is gone since. */
+  /**
+   * The payload of a task whose structure came before it. Nothing happens if the task was cancelled since; who waits
+   * for payloads pins the task, so that its id cannot have become another's.
+   */
   payloadArrived(task: TaskId, payload: Parameters<Books["tasks"]["setPayload"]>[1]): void {
+    const { tasks } = this.books;
+    if (tasks.state[task] === FORGOTTEN || tasks.payload_kind[task] !== PAYLOAD_PENDING) return;
     this.books.tasks.setPayload(task, payload);
     this.moves.payloadArrived(task);
   }
@@ -120,7 +125,11 @@ export class Scheduler implements PlacementSink, StealSink {
     const { books, moves } = this;
     const { wants, edges, tasks } = books;
     const stack = [task];
+    const seen = new Set<TaskId>();
     for (let key = stack.pop(); key !== undefined; key = stack.pop()) {
+      // A lattice has exponentially many paths: each task once.
+      if (seen.has(key)) continue;
+      seen.add(key);
       const only = wants.isSingle(key) && wants.has(key, client);
       if (key === task && !force && !only) {
         if (moves.unwant(client, key)) this.#outbox.cancelledKeys(client, key, "cancelled by client");
@@ -129,10 +138,7 @@ export class Scheduler implements PlacementSink, StealSink {
       for (let edge = edges.dependents[key]!; edge !== NONE; edge = edges.next[edge]!)
         if (force || !this.#wantedByOthers(edges.dependent[edge]!, client))
           stack.push(edges.dependent[edge]!);
-      for (let want = wants.first_of_task[key]!; want !== NONE; want = wants.first_of_task[key]!) {
-        this.#outbox.cancelledKeys(wants.owner[want]!, key, "cancelled by client");
-        wants.remove(want);
-      }
+      moves.cancelWants(key, "cancelled by client");
       if (tasks.state[key] !== RELEASED && tasks.waiters[key] === 0) moves.release(key);
       moves.mayBeUnneeded(key);
     }
@@ -151,15 +157,15 @@ export class Scheduler implements PlacementSink, StealSink {
     const { books, moves } = this;
     const { tasks, edges } = books;
     if (tasks.state[task] !== ERRED) return false;
-    const retried = [task];
-    for (let i = 0; i < retried.length; i++) {
-      const key = retried[i]!;
+    const retried: TaskId[] = [];
+    const stack = [task];
+    for (let key = stack.pop(); key !== undefined; key = stack.pop()) {
       if (tasks.state[key] !== ERRED) continue;
       moves.release(key);
+      retried.push(key);
       for (let e = edges.first[key]!, end = e + edges.count[key]!; e < end; e++)
-        if (tasks.state[edges.dependency[e]!] === ERRED) retried.push(edges.dependency[e]!);
-      for (let e = edges.dependents[key]!; e !== NONE; e = edges.next[e]!)
-        if (tasks.state[edges.dependent[e]!] === ERRED) retried.push(edges.dependent[e]!);
+        stack.push(edges.dependency[e]!);
+      for (let e = edges.dependents[key]!; e !== NONE; e = edges.next[e]!) stack.push(edges.dependent[e]!);
     }
     for (const key of retried) {
       if (!books.isWanted(key)) continue;
@@ -202,44 +208,38 @@ export class Scheduler implements PlacementSink, StealSink {
     const { tasks, replicas } = books;
     worker.status = "closed";
     books.updateLoad(worker);
-    for (const [task, steal] of books.steals)
-      if (steal.victim === worker || steal.thief === worker) moves.forgetSteal(task);
+    // A steal for it stays in the books: the victim will give the task up all the same, and it must be placed anew then.
     const taken: TaskId[] = [];
     for (let task = worker.first_processing; task !== NONE; task = worker.first_processing) {
       taken.push(task);
       moves.release(task);
     }
+    // Before the replicas, whose loss may activate some of these tasks already.
+    if (!expected)
+      for (const task of taken)
+        if (++tasks.suspicious[task]! > this.#allowed_failures) moves.fail(task, killed(task));
     for (let record = replicas.first_of_owner[worker.id]!; record !== NONE; ) {
       const task = replicas.task[record]!;
       const last = replicas.isSingle(task);
       books.dropReplica(record);
-      if (last) this.#vanish(task, killed);
+      if (last) this.#vanish(task, worker);
       record = replicas.first_of_owner[worker.id]!;
     }
-    for (const task of taken) {
-      if (tasks.state[task] !== RELEASED) continue;
-      if (!expected && ++tasks.suspicious[task]! > this.#allowed_failures) moves.fail(task, killed(task));
-      else moves.resume(task);
-    }
+    for (const task of taken) moves.resume(task);
     moves.settle();
-    this.#dropNeeds(worker.id);
     books.dropWorker(worker);
   }
 
-  #dropNeeds(worker: WorkerId): void {
-    const { needs } = this.books;
-    for (let record = needs.first_of_owner[worker]!; record !== NONE; record = needs.first_of_owner[worker]!)
-      needs.remove(record);
-  }
-
   /** The last replica of a task is gone. An actor cannot be made again with its state: it is erred. */
-  #vanish(task: TaskId, killed: (task: TaskId) => TaskError): void {
-    if (this.books.tasks.flags[task]! & FLAG_ACTOR) {
-      this.moves.fail(task, killed(task));
+  #vanish(task: TaskId, worker: WorkerBook): void {
+    const { books, moves } = this;
+    const flags = books.tasks.flags[task]!;
+    if (flags & FLAG_ACTOR) {
+      moves.fail(task, actorLost(task, worker));
       return;
     }
-    if (this.books.tasks.flags[task]! & FLAG_RUNNABLE) this.#lost_runs.add(task);
-    this.moves.vanish(task);
+    if (flags & FLAG_RUNNABLE) books.lost_runs.add(task);
+    moves.vanish(task);
   }
 
   // ---- what workers report
@@ -251,6 +251,7 @@ export class Scheduler implements PlacementSink, StealSink {
   taskFinished(worker: WorkerBook, task: TaskId, run_id: number, nbytes: number, type: number): boolean {
     const { books, moves } = this;
     const { tasks } = books;
+    if (worker.status === "closed") return false;
     const state = tasks.state[task]!;
     if (state === PROCESSING) {
       const assigned = tasks.processing_on[task] === worker.id;
@@ -269,7 +270,9 @@ export class Scheduler implements PlacementSink, StealSink {
     if (tasks.nbytes[task] !== nbytes) tasks.nbytes[task] = nbytes;
     tasks.type[task] = type;
     this.counts.tasks_finished++;
-    if (this.#lost_runs.size > 0 && this.#lost_runs.delete(task)) this.counts.recomputed++;
+    if (books.lost_runs.size > 0 && books.lost_runs.delete(task)) this.counts.recomputed++;
+    // It was done before the victim could give it up: as good as refused.
+    if (books.steals.size > 0 && books.steals.has(task)) this.#policy.stealAnswered(false);
     moves.complete(task, worker);
     moves.settle();
     return true;
@@ -288,8 +291,11 @@ export class Scheduler implements PlacementSink, StealSink {
 
   taskErred(worker: WorkerBook, task: TaskId, run_id: number, error: TaskError): void {
     const { tasks } = this.books;
-    if (tasks.state[task] !== PROCESSING || tasks.processing_on[task] !== worker.id) return;
-    if (run_id !== 0 && tasks.run_id[task] !== run_id) return;
+    if (!this.#processes(worker, task)) return;
+    if (run_id !== 0 && tasks.run_id[task] !== run_id) {
+      this.#stale(worker, task, true);
+      return;
+    }
     if (tasks.retries[task]! > 0) {
       tasks.retries[task]!--;
       this.moves.release(task);
@@ -298,6 +304,15 @@ export class Scheduler implements PlacementSink, StealSink {
       this.moves.fail(task, error);
     }
     this.moves.settle();
+  }
+
+  #processes(worker: WorkerBook, task: TaskId): boolean {
+    const { tasks } = this.books;
+    return (
+      tasks.state[task] === PROCESSING &&
+      tasks.processing_on[task] === worker.id &&
+      worker.status !== "closed"
+    );
   }
 
   /** A task that cannot be run for a reason of our own, such as a graph whose payloads never came. */
@@ -310,8 +325,7 @@ export class Scheduler implements PlacementSink, StealSink {
 
   /** The worker asks to have its task placed anew. */
   taskRescheduled(worker: WorkerBook, task: TaskId): void {
-    const { tasks } = this.books;
-    if (tasks.state[task] !== PROCESSING || tasks.processing_on[task] !== worker.id) return;
+    if (!this.#processes(worker, task)) return;
     this.moves.release(task);
     this.moves.resume(task);
     this.moves.settle();
@@ -320,7 +334,7 @@ export class Scheduler implements PlacementSink, StealSink {
   /** The task seceded from its worker's thread pool: its slot is free. */
   taskLongRunning(worker: WorkerBook, task: TaskId, run_id: number): void {
     const { tasks } = this.books;
-    if (tasks.state[task] !== PROCESSING || tasks.processing_on[task] !== worker.id) return;
+    if (!this.#processes(worker, task)) return;
     if (run_id !== 0 && tasks.run_id[task] !== run_id) return;
     if (tasks.flags[task]! & FLAG_LONG_RUNNING) return;
     this.moves.forgetSteal(task);
@@ -332,6 +346,7 @@ export class Scheduler implements PlacementSink, StealSink {
   /** The worker has fetched a replica. One that nothing is known of is to be dropped again. */
   keyAdded(worker: WorkerBook, task: TaskId): void {
     const { books } = this;
+    if (worker.status === "closed") return;
     if (books.tasks.state[task] !== MEMORY) {
       this.#outbox.removeReplicas(worker.id, task);
       return;
@@ -342,31 +357,40 @@ export class Scheduler implements PlacementSink, StealSink {
   /** The worker has dropped a replica, or another worker did not find it there. */
   keyReleased(worker: WorkerBook, task: TaskId): void {
     const { books } = this;
+    if (worker.status === "closed") return;
     const record = books.replicas.find(task, worker.id);
     if (record === NONE) return;
     const last = books.replicas.isSingle(task);
     books.dropReplica(record);
     if (!last) return;
-    if (books.tasks.flags[task]! & FLAG_RUNNABLE) this.#lost_runs.add(task);
-    this.moves.vanish(task);
+    this.#vanish(task, worker);
     this.moves.settle();
   }
 
-  /** Data that came from outside: scattered by a client, or kept by a worker. `type` NONE: unknown. */
-  dataReceived(worker: WorkerBook, task: TaskId, nbytes: number, type: number): void {
+  /**
+   * Data that came from outside, for instance scattered by a client, which wants it then (NONE: nobody does on that
+   * account, and what nothing needs is freed again). `type` NONE: unknown.
+   */
+  dataReceived(worker: WorkerBook, task: TaskId, nbytes: number, type: number, client: ClientId): void {
     const { books, moves } = this;
     const { tasks, edges } = books;
+    if (worker.status === "closed") return;
     if (tasks.state[task] === MEMORY) {
       books.setNbytes(task, nbytes);
       this.keyAdded(worker, task);
+      if (client !== NONE && !books.wants.has(task, client)) moves.want(client, task);
       return;
     }
-    // Whoever was to compute it is told to stop; then it passes through waiting, like any other result.
-    moves.release(task);
-    books.setState(task, WAITING);
-    tasks.flags[task]! &= ~FLAG_READY;
-    for (let e = edges.first[task]!, end = e + edges.count[task]!; e < end; e++)
-      tasks.waiters[edges.dependency[e]!]!++;
+    if (client !== NONE && !books.wants.has(task, client)) books.wants.add(task, client);
+    if (!this.#processes(worker, task)) {
+      // Whoever was to compute it is told to stop; then it passes through waiting, like any other result. The worker
+      // that holds it is not told: its copy would go with it.
+      moves.release(task);
+      books.setState(task, WAITING);
+      tasks.flags[task]! &= ~FLAG_READY;
+      for (let e = edges.first[task]!, end = e + edges.count[task]!; e < end; e++)
+        tasks.waiters[edges.dependency[e]!]!++;
+    }
     tasks.nbytes[task] = nbytes;
     tasks.type[task] = type;
     moves.complete(task, worker);
@@ -437,16 +461,7 @@ export class Scheduler implements PlacementSink, StealSink {
   }
 
   queue(task: TaskId): void {
-    if (this.books.tasks.state[task] !== QUEUED) this.books.setState(task, QUEUED);
-    const { queue } = this.moves;
-    let low = 0;
-    let high = queue.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (this.books.compare(queue[middle]!, task) < 0) low = middle + 1;
-      else high = middle;
-    }
-    queue.splice(low, 0, task);
+    this.moves.enqueue(task);
   }
 
   refuse(task: TaskId): void {
@@ -500,7 +515,6 @@ export class Scheduler implements PlacementSink, StealSink {
   #moveTask(task: TaskId, thief: WorkerBook): void {
     const { books, moves } = this;
     this.#policy.stealAnswered(true);
-    this.counts.steals_done++;
     if (thief.status !== "running") {
       moves.release(task);
       moves.resume(task);
@@ -509,7 +523,20 @@ export class Scheduler implements PlacementSink, StealSink {
     }
     books.stopProcessing(task);
     books.startProcessing(task, thief);
+    this.counts.steals_done++;
     this.counts.tasks_sent++;
     this.#outbox.computeTask(thief.id, task);
   }
+}
+
+/** Dask's error for an actor whose worker is gone. */
+function actorLost(task: TaskId, worker: WorkerBook): TaskError {
+  return {
+    blame: task,
+    exception: null,
+    traceback: null,
+    exception_text: "RuntimeError('Worker holding Actor was lost')",
+    traceback_text: "",
+    worker: worker.address,
+  };
 }

@@ -120,16 +120,17 @@ export class Transitions {
       if (tasks.state[dependent] === WAITING && --tasks.waiting_on[dependent]! === 0)
         this.#pushReady(dependent);
     }
-    if (tasks.waiters[task] === 0) this.mayBeUnneeded(task);
+    if (tasks.waiters[task] === 0 && wants.first_of_task[task] === NONE) this.mayBeUnneeded(task);
   }
 
   /** → erred, with all that waits for it. */
   fail(task: TaskId, error: TaskError): void {
     const { books } = this;
     if (books.tasks.state[task] === PROCESSING) {
-      // Directly, not through released: the worker has ended the task itself and needs no free-keys.
       this.forgetSteal(task);
-      books.stopProcessing(task);
+      // At once, where Dask remembers who erred until the task is released: a worker that still knows a failed key
+      // answers its next compute-task with the old error.
+      this.#freeKeys(books.stopProcessing(task), task);
       this.#markErred(task, error);
       this.#leaveDependencies(task);
     } else {
@@ -181,13 +182,17 @@ export class Transitions {
     if (state === MEMORY) this.#dropReplicas(task);
     else if (state === PROCESSING) {
       this.forgetSteal(task);
-      const worker = books.stopProcessing(task);
-      this.outbox.freeKeys(worker.id, task);
+      this.#freeKeys(books.stopProcessing(task), task);
     } else if (state === QUEUED) this.#unqueue(task);
     else if (state === NO_WORKER) books.unrunnable.delete(task);
     else if (state === ERRED) books.errors.delete(task);
     books.setState(task, RELEASED);
     if (state !== MEMORY && state !== ERRED) this.#leaveDependencies(task);
+  }
+
+  /** Nothing is said to a worker that has left: its id may be another's before the message is encoded. */
+  #freeKeys(worker: WorkerBook, task: TaskId): void {
+    if (worker.status !== "closed") this.outbox.freeKeys(worker.id, task);
   }
 
   /** The dependencies of a task that stopped waiting for them have a waiter less. */
@@ -206,15 +211,34 @@ export class Transitions {
     let record = replicas.first_of_task[task]!;
     while (record !== NONE) {
       const next = replicas.next_of_task[record]!;
-      this.outbox.freeKeys(replicas.owner[record]!, task);
+      this.#freeKeys(this.books.worker(replicas.owner[record]!), task);
       this.books.dropReplica(record);
       record = next;
     }
   }
 
   #unqueue(task: TaskId): void {
-    const at = this.queue.indexOf(task);
-    if (at >= 0) this.queue.splice(at, 1);
+    const at = this.#queuePosition(task);
+    if (this.queue[at] === task) this.queue.splice(at, 1);
+  }
+
+  /** waiting (or queued still) → queued, in the order of priorities. */
+  enqueue(task: TaskId): void {
+    if (this.books.tasks.state[task] !== QUEUED) this.books.setState(task, QUEUED);
+    this.queue.splice(this.#queuePosition(task), 0, task);
+  }
+
+  /** Where the task stands in the queue, or would. The order is strict: ids break ties. */
+  #queuePosition(task: TaskId): number {
+    const { queue, books } = this;
+    let low = 0;
+    let high = queue.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (books.compare(queue[middle]!, task) < 0) low = middle + 1;
+      else high = middle;
+    }
+    return low;
   }
 
   /** Forgets a steal in flight, and books the load back to where the task is. */
@@ -230,10 +254,13 @@ export class Transitions {
 
   /**
    * memory → released because the last replica is gone. What waits for the task, waits again; the task is
-   * computed again if something needs it, and lost if it cannot be.
+   * computed again if something needs it, and lost if it cannot be. As in Dask its clients are told in either case:
+   * their futures are pending again until the next message.
    */
   vanish(task: TaskId): void {
-    const { tasks, edges } = this.books;
+    const { tasks, edges, wants } = this.books;
+    for (let want = wants.first_of_task[task]!; want !== NONE; want = wants.next_of_task[want]!)
+      this.outbox.lostData(wants.owner[want]!, task);
     // Tasks that were sent on the promise of this data are taken back: they could only fail to fetch it.
     for (let edge = edges.dependents[task]!; edge !== NONE; edge = edges.next[edge]!) {
       const dependent = edges.dependent[edge]!;
@@ -260,7 +287,10 @@ export class Transitions {
     else this.mayBeUnneeded(task);
   }
 
-  /** A released task that cannot be computed: its clients are told, and all that needs it is lost with it. */
+  /**
+   * A released task that cannot be computed: it is cancelled for its clients, and all that needs it with it.
+   * (`lost-data` alone would leave a client waiting for ever.)
+   */
   lose(source: TaskId): void {
     const { tasks, edges } = this.books;
     const stack = this.#stack;
@@ -268,9 +298,8 @@ export class Transitions {
     stack.push(source);
     while (stack.length > bottom) {
       const task = stack.pop();
-      const cancelled = task !== source;
-      if (cancelled) this.release(task);
-      this.#dropWants(task, cancelled ? "lost dependencies" : null);
+      if (task !== source) this.release(task);
+      this.cancelWants(task, "lost dependencies");
       for (let edge = edges.dependents[task]!; edge !== NONE; edge = edges.next[edge]!) {
         const dependent = edges.dependent[edge]!;
         const state = tasks.state[dependent]!;
@@ -281,12 +310,11 @@ export class Transitions {
     }
   }
 
-  #dropWants(task: TaskId, reason: CancelReason | null): void {
+  /** Drops all wants of a task; each client is told why. */
+  cancelWants(task: TaskId, reason: CancelReason): void {
     const { wants } = this.books;
     for (let want = wants.first_of_task[task]!; want !== NONE; want = wants.first_of_task[task]!) {
-      const client = wants.owner[want]!;
-      if (reason === null) this.outbox.lostData(client, task);
-      else this.outbox.cancelledKeys(client, task, reason);
+      this.outbox.cancelledKeys(wants.owner[want]!, task, reason);
       wants.remove(want);
     }
   }
@@ -348,6 +376,7 @@ export class Transitions {
     books.setState(task, FORGOTTEN);
     if (tasks.flags[task]! & FLAG_RESTRICTED) books.restrictions.delete(task);
     if (books.annotations.size > 0) books.annotations.delete(task);
+    if (books.lost_runs.size > 0) books.lost_runs.delete(task);
     tasks.dropPayload(task);
     books.keys.unlink(task);
     tasks.retire(task);

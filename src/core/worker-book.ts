@@ -9,7 +9,7 @@ export class WorkerBook {
   readonly address: string;
   /** The host part of the address: restrictions may name it, and transfers within it are cheaper. */
   readonly host: string;
-  /** Number of the host among all hosts ever seen. */
+  /** Number of the host, reused when its last worker has left. */
   readonly host_id: number;
   /** The name it was started with, as text; restrictions may name it. */
   readonly alias: string;
@@ -28,11 +28,6 @@ export class WorkerBook {
   /** Sum of the sizes of the data that it holds, bytes. */
   nbytes = 0;
   readonly used_resources = new Map<string, number>();
-
-  /** Position in the lists of running, underloaded and overloaded workers, or NONE. */
-  running_at = NONE;
-  underloaded_at = NONE;
-  overloaded_at = NONE;
 
   constructor(id: WorkerId, host_id: number, facts: WorkerFacts) {
     this.id = id;

@@ -10,7 +10,7 @@ export interface ClusterView {
   readonly running: IndexedSet;
   readonly underloaded: IndexedSet;
   readonly overloaded: IndexedSet;
-  /** How many distinct hosts have been seen. */
+  /** How many distinct hosts have workers. */
   readonly hosts: number;
   threads(worker: WorkerId): number;
   /** Tasks that take a slot or wait for one, steals in flight counted where they go. */

@@ -23,6 +23,7 @@ export class TransferCost {
   readonly #seen_hosts: number[] = [];
   /** Hosts that the input at hand was counted for. */
   readonly #input_hosts = new Set<number>();
+  readonly #best: WorkerId[] = [];
 
   /**
    * The workers that are cheapest for the task, of those that run; empty when no worker is cheaper than another.
@@ -30,7 +31,8 @@ export class TransferCost {
    */
   cheapest(task: TaskId, view: ClusterView): readonly WorkerId[] {
     this.#accumulate(task, view);
-    const best: WorkerId[] = [];
+    const best = this.#best;
+    best.length = 0;
     let most = 0;
     for (const worker of this.#seen) {
       const saved = this.#saved[worker]! + (view.hosts > 1 ? this.#saved_by_host[view.host(worker)]! : 0);
@@ -71,7 +73,10 @@ export class TransferCost {
       }
       looked_at = 0;
       for (let r = view.firstNeed(input); r !== NONE && looked_at < HOLDERS_MAX; r = view.nextNeed(r)) {
-        this.#save(view.need(r), size - 1);
+        const worker = view.need(r);
+        // Its host may save half already.
+        const by_host = half > 0 && this.#input_hosts.has(view.host(worker)) ? half : 0;
+        this.#save(worker, size - 1 - by_host);
         looked_at++;
       }
       if (this.#input_hosts.size > 0) this.#input_hosts.clear();

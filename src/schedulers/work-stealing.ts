@@ -5,6 +5,12 @@ import { TransferCost } from "./transfer-cost.ts";
 
 /** How many of a victim's newest tasks a thief looks at for the cheapest. */
 const LOOK_MAX = 8;
+/** Thieves in a row that may find nothing before a round of balancing gives up. */
+const MISSES_MAX = 8;
+/** Thieves that may ask in one round: the rest has its turn in the next. */
+const THIEVES_MAX = 256;
+/** Of more workers than these that a task's restrictions allow, as many are drawn. */
+const ALLOWED_MAX = 8;
 /** The wait after a refused round doubles from the first to the second (ns). */
 const PAUSE_NS_MIN = 1e6;
 const PAUSE_NS_MAX = 1e9;
@@ -30,6 +36,7 @@ export class WorkStealingPolicy implements Policy {
   /** Where the next block starts: the first workers should not always be the fullest. */
   #cursor = 0;
   #victim_cursor = 0;
+  #allowed_cursor = 0;
   #pause_ns = 0;
   #next_ns = 0;
   #round_ns = 0;
@@ -75,11 +82,12 @@ export class WorkStealingPolicy implements Policy {
       sink.refuse(task);
       return;
     }
+    const few = allowed.length <= ALLOWED_MAX ? allowed : this.#someOf(task, allowed, view);
     let best = NONE;
     let best_free = false;
     let best_cost = Number.POSITIVE_INFINITY;
     let best_load = Number.POSITIVE_INFINITY;
-    for (const worker of allowed) {
+    for (const worker of few) {
       const load = view.load(worker) / view.threads(worker);
       const free = load < 1;
       const cost = this.#cost.of(task, worker, view);
@@ -91,6 +99,15 @@ export class WorkStealingPolicy implements Policy {
       best_load = load;
     }
     sink.assign(task, best);
+  }
+
+  /** Of many allowed workers the one with the inputs, and a window that passes all of them task by task. */
+  #someOf(task: TaskId, allowed: readonly WorkerId[], view: ClusterView): readonly WorkerId[] {
+    const few: WorkerId[] = [];
+    const holder = this.#cost.cheapest(task, view)[0];
+    if (holder !== undefined && allowed.includes(holder)) few.push(holder);
+    while (few.length < ALLOWED_MAX) few.push(allowed[this.#allowed_cursor++ % allowed.length]!);
+    return few;
   }
 
   /** A worker with a free thread, else the less loaded of two drawn: no walk over all workers. */
@@ -127,14 +144,20 @@ export class WorkStealingPolicy implements Policy {
     if (now_ns < this.#next_ns) return this.#next_ns;
     this.#refused_in_round = false;
     this.#round_ns = now_ns;
-    const thieves = view.underloaded.items.slice(0, view.underloaded.length);
+    const { items, length } = view.underloaded;
+    const thieves = items.slice(Math.max(0, length - THIEVES_MAX), length);
+    let misses = 0;
     // A task for each thief in turn: nobody takes a second one before all had a first.
     for (let turn = 0, found = true; found; turn++) {
       found = false;
       for (const thief of thieves) {
         if (turn >= this.#burst * view.threads(thief)) continue;
         if (view.overloaded.length === 0) return Number.POSITIVE_INFINITY;
-        if (this.#stealFor(thief, view, sink)) found = true;
+        if (this.#stealFor(thief, view, sink)) {
+          found = true;
+          misses = 0;
+          // What the next thieves look at is what these did: where many found nothing, there is nothing.
+        } else if (++misses === MISSES_MAX) return Number.POSITIVE_INFINITY;
       }
     }
     return Number.POSITIVE_INFINITY;
@@ -167,7 +190,7 @@ export class WorkStealingPolicy implements Policy {
       victim_load = load;
     }
     // Not down to the thief's own level: that would move the trouble, not the load.
-    if (victim === NONE || view.load(victim) <= view.load(thief) + 1) return false;
+    if (victim === NONE || victim_load <= (view.load(thief) + 1) / view.threads(thief)) return false;
     let best = NONE;
     let best_cost = Number.POSITIVE_INFINITY;
     let task = view.newestProcessing(victim);
