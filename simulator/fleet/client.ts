@@ -7,7 +7,6 @@ import { keyBytes } from "../../src/protocol/keys.ts";
 import { decodeMessage, encodeMessage } from "../../src/protocol/message.ts";
 import { RawValue, WireMap, type WireValue } from "../../src/protocol/values.ts";
 import type { FleetClock } from "./clock.ts";
-import type { GraphMessage } from "./graph-message.ts";
 import { HeldKeys } from "./held-keys.ts";
 
 /** As Dask's client does. */
@@ -167,9 +166,4 @@ export class ClientStandIn {
     if (this.#heartbeat_timer !== null) clearInterval(this.#heartbeat_timer);
     this.#fail(`the scheduler ended the client's stream: ${reason}`);
   }
-}
-
-/** Canonical key bytes of the wanted tasks of one submission. */
-export function wantedKeys(graph: GraphMessage, wanted: ArrayLike<number>, suffix: string): Uint8Array[] {
-  return Array.from(wanted, (task) => graph.keyBytes(task, suffix));
 }

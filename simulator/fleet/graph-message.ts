@@ -13,6 +13,49 @@ export interface GraphSource {
   readonly wanted: ArrayLike<number>;
 }
 
+/** The same as plain data, which can be posted to a thread. */
+export interface GraphData {
+  readonly tasks: number;
+  /** The keys' UTF-8 texts, one after the other; key i ends where i + 1 begins. */
+  readonly key_texts: Uint8Array;
+  readonly key_offsets: Float64Array;
+  readonly dependency_offsets: Float64Array;
+  readonly dependency_ids: Uint32Array;
+  readonly wanted: Uint32Array;
+  /** A client's order: one priority a task; null leaves ordering to the scheduler. */
+  readonly priorities: Float64Array | null;
+}
+
+/** Packs a workload. `priorities` as in {@link GraphData}. */
+export function packGraph(source: GraphSource, priorities: ArrayLike<number> | null): GraphData {
+  const key_offsets = new Float64Array(source.tasks + 1);
+  let texts = Buffer.allocUnsafe(32 * source.tasks + 1024);
+  let used = 0;
+  for (let task = 0; task < source.tasks; task++) {
+    const key = source.key(task);
+    if (used + 3 * key.length > texts.length) {
+      const larger = Buffer.allocUnsafe(2 * (used + 3 * key.length));
+      texts.copy(larger, 0, 0, used);
+      texts = larger;
+    }
+    const length = texts.write(key, used);
+    if (length > KEY_BYTES_MAX) throw new RangeError(`a key of ${length} bytes`);
+    used += length;
+    key_offsets[task + 1] = used;
+  }
+  return {
+    tasks: source.tasks,
+    key_texts: Uint8Array.from(texts.subarray(0, used)),
+    key_offsets,
+    dependency_offsets: Float64Array.from(source.dependency_offsets),
+    dependency_ids: Uint32Array.from(source.dependency_ids),
+    wanted: Uint32Array.from(source.wanted),
+    priorities: priorities === null ? null : Float64Array.from(priorities),
+  };
+}
+
+/** Longer ones, with a suffix, would need a longer msgpack header than is written here. */
+const KEY_BYTES_MAX = 60_000;
 /** The size of the pickles that Dask's client makes of an imported function with its arguments. */
 const PAYLOAD_BYTES = 190;
 /** Sub-headers and payloads repeat: a block of them is sent as often as it takes, so memory does not grow. */
@@ -29,43 +72,27 @@ const SUB_HEADER = packValue(
 );
 const SERIALIZED = Buffer.from("\x81\xae__Serialized__\xce", "latin1");
 const EMPTY_SET = Buffer.from("\x82\xa7__Set__\xc3\xa7as-list", "latin1");
-const TEXT_BYTES_MAX = 2 ** 16;
 
 /**
  * Writes a workload as 2022.12's `update-graph-hlg` of one materialized layer, again and again with fresh keys.
  * What does not depend on the keys' suffix (payload frames, their lengths, the bare keys) is made once.
  */
 export class GraphMessage {
-  readonly #source: GraphSource;
-  readonly #priorities: ArrayLike<number> | null;
-  /** The keys' UTF-8 texts, without suffix and msgpack header. */
-  #texts: Buffer;
-  readonly #offsets: Float64Array;
+  readonly #graph: GraphData;
   readonly #lengths: Uint8Array;
   readonly #payload_chunks: readonly Uint8Array[];
 
-  /** `priorities`: a client's order, or null to leave ordering to the scheduler. */
-  constructor(source: GraphSource, priorities: ArrayLike<number> | null) {
-    this.#source = source;
-    this.#priorities = priorities;
-    this.#offsets = new Float64Array(source.tasks + 1);
-    this.#texts = Buffer.allocUnsafe(32 * source.tasks + TEXT_BYTES_MAX);
-    let used = 0;
-    for (let task = 0; task < source.tasks; task++) {
-      const key = source.key(task);
-      if (used + 3 * key.length > this.#texts.length) this.#growTexts(used, 3 * key.length);
-      used += this.#texts.write(key, used);
-      this.#offsets[task + 1] = used;
-    }
-    this.#lengths = frameLengths(source.tasks);
-    this.#payload_chunks = payloadChunks(source.tasks);
+  constructor(graph: GraphData) {
+    this.#graph = graph;
+    this.#lengths = frameLengths(graph.tasks);
+    this.#payload_chunks = payloadChunks(graph.tasks);
   }
 
   /** The framed message of one submission, in chunks; keys end in `suffix`, which must be ASCII. */
   chunks(suffix: string): Uint8Array[] {
     const frame = this.#frame(suffix);
-    const payload_bytes = this.#source.tasks * (SUB_HEADER.length + PAYLOAD_BYTES);
-    const frame_count = 1 + 2 * this.#source.tasks;
+    const payload_bytes = this.#graph.tasks * (SUB_HEADER.length + PAYLOAD_BYTES);
+    const frame_count = 1 + 2 * this.#graph.tasks;
     const prelude = Buffer.alloc(24);
     writeU64(prelude, 0, 8 + 8 * frame_count + frame.length + payload_bytes);
     writeU64(prelude, 8, frame_count);
@@ -73,21 +100,18 @@ export class GraphMessage {
     return [prelude, this.#lengths, frame, ...this.#payload_chunks];
   }
 
-  /** The canonical msgpack bytes of a task's key in a submission. */
-  keyBytes(task: number, suffix: string): Uint8Array {
-    const text = this.#texts.toString("utf8", this.#offsets[task]!, this.#offsets[task + 1]!);
-    return packValue(text + suffix);
-  }
-
-  #growTexts(used: number, more: number): void {
-    const larger = Buffer.allocUnsafe(2 * (used + more));
-    this.#texts.copy(larger, 0, 0, used);
-    this.#texts = larger;
+  /** The canonical msgpack bytes of the wanted keys in a submission. */
+  wantedKeys(suffix: string): Uint8Array[] {
+    const { key_texts, key_offsets, wanted } = this.#graph;
+    const texts = Buffer.from(key_texts.buffer, key_texts.byteOffset, key_texts.byteLength);
+    return Array.from(wanted, (task) =>
+      packValue(texts.toString("utf8", key_offsets[task]!, key_offsets[task + 1]!) + suffix),
+    );
   }
 
   #frame(suffix: string): Uint8Array {
-    const { tasks, wanted } = this.#source;
-    const out = new FrameWriter(this.#texts, this.#offsets, suffix);
+    const { tasks, wanted } = this.#graph;
+    const out = new FrameWriter(this.#graph, suffix);
     out.packer((p) => {
       p.arrayHeader(1);
       p.mapHeader(8);
@@ -131,7 +155,7 @@ export class GraphMessage {
   }
 
   #dependencies(out: FrameWriter): void {
-    const { tasks, dependency_offsets, dependency_ids } = this.#source;
+    const { tasks, dependency_offsets, dependency_ids } = this.#graph;
     out.packer((p) => {
       p.str("dependencies");
       p.mapHeader(tasks);
@@ -146,7 +170,7 @@ export class GraphMessage {
   }
 
   #priority(out: FrameWriter): void {
-    const priorities = this.#priorities;
+    const { priorities, tasks } = this.#graph;
     if (priorities === null) {
       out.packer((p) => {
         p.str("priority");
@@ -154,7 +178,6 @@ export class GraphMessage {
       });
       return;
     }
-    const { tasks } = this.#source;
     out.packer((p) => {
       p.str("priority");
       p.mapHeader(tasks);
@@ -168,16 +191,16 @@ export class GraphMessage {
 
 /** A growing buffer; the loops over all tasks write bytes, everything else goes through the packer. */
 class FrameWriter {
-  readonly #texts: Buffer;
+  readonly #texts: Uint8Array;
   readonly #offsets: Float64Array;
   readonly #suffix: Buffer;
   readonly #packer = new Packer();
   #out = Buffer.allocUnsafe(2 ** 20);
   #at = 0;
 
-  constructor(texts: Buffer, offsets: Float64Array, suffix: string) {
-    this.#texts = texts;
-    this.#offsets = offsets;
+  constructor(graph: GraphData, suffix: string) {
+    this.#texts = graph.key_texts;
+    this.#offsets = graph.key_offsets;
     this.#suffix = Buffer.from(suffix, "latin1");
   }
 
@@ -196,8 +219,8 @@ class FrameWriter {
     this.#reserve(5 + length + suffix.length);
     const out = this.#out;
     let at = writeTextHeader(out, this.#at, length + suffix.length);
-    if (length > 64) at += this.#texts.copy(out, at, first, first + length);
-    else for (let i = 0; i < length; i++) out[at++] = this.#texts[first + i]!;
+    const texts = this.#texts;
+    for (let i = 0; i < length; i++) out[at++] = texts[first + i]!;
     for (let i = 0; i < suffix.length; i++) out[at++] = suffix[i]!;
     this.#at = at;
   }
@@ -259,7 +282,6 @@ function writeTextHeader(out: Buffer, at: number, length: number): number {
     out[at + 1] = length;
     return at + 2;
   }
-  if (length >= TEXT_BYTES_MAX) throw new RangeError(`a key of ${length} bytes`);
   out[at] = 0xda;
   out.writeUInt16BE(length, at + 1);
   return at + 3;

@@ -44,6 +44,7 @@ export class WorkerSession implements WorkerPort {
   #heartbeat_timer: NodeJS.Timeout | null = null;
   #keep_alive_timer: NodeJS.Timeout | null = null;
   #paused = false;
+  #registered = false;
   #closed = false;
 
   constructor(options: WorkerSessionOptions) {
@@ -80,6 +81,7 @@ export class WorkerSession implements WorkerPort {
       );
     });
     const interval_s = heartbeatInterval(reply);
+    this.#registered = true;
     stream.onMessage = (message) => this.#onStream(message);
     stream.onClose = (reason) => this.close(reason);
     stream.onDrain = () => this.#onDrain();
@@ -122,10 +124,10 @@ export class WorkerSession implements WorkerPort {
     if (this.#keep_alive_timer !== null) clearInterval(this.#keep_alive_timer);
     this.#options.context.flush();
     this.worker.close();
-    if (this.#stream !== null) {
-      this.#stream.write(frameMessage(encodeMessage([WireMap.of({ op: "close-stream" })])));
-      this.#stream.close();
+    if (this.#registered) {
+      this.#stream?.write(frameMessage(encodeMessage([WireMap.of({ op: "close-stream" })])));
     }
+    this.#stream?.close();
     this.#heartbeats.close();
     for (const connection of this.#requests) connection.close();
     void this.#closeListener().then(() => this.#options.onClosed(this, reason));
