@@ -22,7 +22,7 @@ export interface WindowFigures {
   readonly gc_histogram: Histogram;
   /** Each wait of the loop. */
   readonly idle_histogram: Histogram;
-  /** Busy time of each turn of the loop, from its wake-up to its next wait, collections included. */
+  /** Busy time of each turn of the loop that called back, from its wake-up to the last callback's end. */
   readonly turn_histogram: Histogram;
   /** By hop id. */
   readonly hop_histograms: readonly Histogram[];

@@ -26,6 +26,8 @@ export interface RecorderOptions {
   readonly clock?: Clock;
   /** libuv's idle time so far, in nanoseconds. */
   readonly idle?: () => number;
+  /** A number that is another one in each turn of the loop. */
+  readonly turn?: () => number;
   readonly gc?: GcSource;
   readonly segment_capacity?: number;
   /** Events that are kept for the Chrome trace, for each window. */
@@ -43,6 +45,7 @@ export interface RecorderOptions {
 export class Recorder implements Tracer {
   readonly #clock: Clock;
   readonly #idle: () => number;
+  readonly #turn: () => number;
   readonly #gc: GcSource;
   readonly #segments: Segments;
   readonly #collections = new Segments(COLLECTION_CAPACITY);
@@ -58,6 +61,7 @@ export class Recorder implements Tracer {
   /** The last boundary. */
   #last: number;
   #idle_seen: number;
+  #turn_seen: number;
   #turn_start: number;
   /** Collections reported within the present gap, whose class its end will tell. */
   #gap_gc_ns = 0;
@@ -70,12 +74,14 @@ export class Recorder implements Tracer {
     const clock = options.clock ?? new MonotonicClock();
     this.#clock = clock;
     this.#idle = options.idle ?? libuvIdleNs;
+    this.#turn = options.turn ?? loopTurn();
     this.#gc = options.gc ?? new ObservedGc(clock instanceof MonotonicClock ? clock.offset_ns : 0);
     this.#segments = new Segments(options.segment_capacity ?? SEGMENT_CAPACITY);
     this.#event_count_max = options.event_count_max ?? EVENT_COUNT_MAX;
     this.#last = clock.now();
     this.#turn_start = this.#last;
     this.#idle_seen = this.#idle();
+    this.#turn_seen = this.#turn();
     this.#books = new Books(this.#last, 0);
     this.#costs = options.costs ?? measureProbeCosts(this);
     this.#gc.start((start, duration) => this.#collected(start, start + duration));
@@ -129,18 +135,17 @@ export class Recorder implements Tracer {
 
   begin(cause: Cause): number {
     const now = this.#clock.now();
-    const idle = this.#idle();
     if (this.#depth > 0) {
-      if (idle === this.#idle_seen) {
+      if (this.#turn() === this.#turn_seen) {
         this.#boundary(now);
         this.#push(UNCLAIMED, now);
         return now;
       }
-      // The loop has waited since, so whoever is on the stack has returned without saying so.
+      // The loop has turned since, so whoever is on the stack has returned without saying so.
       this.#books.unbalanced += this.#depth;
       this.#depth = 0;
     }
-    this.#closeGap(now, idle, causeClass(cause));
+    this.#closeGap(now, causeClass(cause));
     this.#push(UNCLAIMED, now);
     return now;
   }
@@ -165,7 +170,7 @@ export class Recorder implements Tracer {
 
   enter(phase: Phase): number {
     const now = this.#clock.now();
-    if (this.#depth === 0) this.#closeGap(now, this.#idle(), UNCLAIMED);
+    if (this.#depth === 0) this.#closeGap(now, UNCLAIMED);
     else this.#boundary(now);
     this.#push(phase, now);
     return now;
@@ -227,8 +232,10 @@ export class Recorder implements Tracer {
   }
 
   /** Books the time outside callbacks since the last boundary: what libuv waited, and the rest on `kind`. */
-  #closeGap(now: number, idle_now: number, kind: number): void {
+  #closeGap(now: number, kind: number): void {
     const last = this.#last;
+    const idle_now = this.#idle();
+    const turn_now = this.#turn();
     const books = this.#books;
     const gap = Math.max(0, now - last);
     const waited = Math.min(gap, Math.max(0, idle_now - this.#idle_seen));
@@ -242,6 +249,9 @@ export class Recorder implements Tracer {
       books.idle_ns += waited;
       books.idle.recordMany(waited, 1);
       books.events.push(last, last + waited, EVENT_IDLE);
+    }
+    if (turn_now !== this.#turn_seen) {
+      this.#turn_seen = turn_now;
       books.turns.recordMany(last - this.#turn_start, 1);
       this.#turn_start = now - busy;
     }
@@ -255,7 +265,7 @@ export class Recorder implements Tracer {
   #flush(): number {
     const now = this.#clock.now();
     if (this.#depth > 0) this.#boundary(now);
-    else this.#closeGap(now, this.#idle(), UNCLAIMED);
+    else this.#closeGap(now, UNCLAIMED);
     return now;
   }
 
@@ -347,6 +357,16 @@ export class Recorder implements Tracer {
 function causeClass(cause: Cause): number {
   if (cause === "read") return PHASE.read;
   return cause === "write" ? PHASE.write : UNCLAIMED;
+}
+
+/**
+ * libuv's count of its turns. A Node before 20.18 does not tell it; there, a wait is what ends a turn, and turns
+ * that found work at once count as one with the next.
+ */
+function loopTurn(): () => number {
+  const timing: { readonly uvMetricsInfo?: { readonly loopCount: number } } = performance.nodeTiming;
+  if (timing.uvMetricsInfo === undefined) return libuvIdleNs;
+  return () => timing.uvMetricsInfo?.loopCount ?? 0;
 }
 
 /** The same figure as `performance.eventLoopUtilization().idle` at a third of its cost. */

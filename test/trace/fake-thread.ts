@@ -9,12 +9,14 @@ export class FakeThread implements GcSource {
   /** Collections that happened and were not reported yet: [start, duration]. */
   unreported: [number, number][] = [];
   #idle_ns = 0;
+  #turn = 0;
   #listener: GcListener = () => {};
 
   constructor(options: RecorderOptions = {}) {
     this.recorder = new Recorder({
       clock: this.clock,
       idle: () => this.#idle_ns,
+      turn: () => this.#turn,
       gc: this,
       costs: { span_ns: 100, callback_ns: 150, hop_ns: 5 },
       ...options,
@@ -28,6 +30,13 @@ export class FakeThread implements GcSource {
   wait(ns: number): void {
     this.clock.now_ns += ns;
     this.#idle_ns += ns;
+    this.#turn++;
+  }
+
+  /** The loop turns and finds work at once: libuv then counts no idle time. */
+  turn(ns: number): void {
+    this.clock.now_ns += ns;
+    this.#turn++;
   }
 
   collect(ns: number): void {

@@ -168,6 +168,19 @@ describe("the loop's own work before a callback", () => {
     expect(turns.max).toBe(350);
     expect(turns.percentile(75)).toBe(70);
   });
+  test("turns that find work at once are turns too", async () => {
+    const thread = new FakeThread();
+    const { recorder } = thread;
+    recorder.openWindow();
+    for (let i = 0; i < 3; i++) {
+      thread.turn(30);
+      recorder.begin("read");
+      thread.work(100);
+      recorder.end();
+    }
+    const { turn_histogram: turns, idle_ns } = await recorder.closeWindow();
+    expect([turns.count, turns.max, idle_ns]).toEqual([4, 130, 0]);
+  });
 });
 
 describe("garbage collection", () => {
