@@ -1,0 +1,190 @@
+"""What the scheduler may ask for: open a graph, pickle an exception, make a shuffle's run specification."""
+
+import gc
+import time
+import traceback
+from array import array
+
+from distributed.core import error_message
+
+from .exceptions import make_exception, make_shuffle_run
+from .graphs import Annotations, Structure, materialize, open_graph, open_pickled, unpack_keys
+from .preload import Preloader
+from .specs import SpecPickler
+
+CHUNK_TASKS = (250, 500, 1000, 2000)
+CHUNK_BYTES_MAX = 8 << 20
+COLLECT_AFTER_TASKS = 10_000
+
+
+class Requests:
+    def __init__(self, pipe, preload):
+        self._pipe = pipe
+        self._packb = pipe._packb
+        self._preloader = Preloader(preload) if preload else None
+        self._frozen_after_preload = self._preloader is None
+        self._tasks_since_collect = 0
+        try:
+            from dask._expr import Expr  # noqa: F401
+
+            self.kinds = ["hlg", "expr"]
+        except ImportError:
+            self.kinds = ["hlg"]
+
+    def serve(self):
+        if self._preloader is not None:
+            self._preloader.start()
+        handlers = {
+            "unpack": self._unpack,
+            "exception": self._exception,
+            "shuffle": self._shuffle,
+            "ping": lambda head, _: self._pipe.write({"op": "pong", "id": head["id"]}),
+        }
+        while (message := self._pipe.read()) is not None:
+            head, sections = message
+            handler = handlers.get(head["op"])
+            if handler is None:
+                # "cancel" or "order" of a graph that failed here meanwhile: its answer is out already.
+                continue
+            if self._preloader is not None:
+                self._preloader.busy()
+            try:
+                handler(head, sections)
+            except EOFError:
+                return
+            except BaseException as error:
+                # Also SystemExit and the like: a graph is user code and must not end this loop.
+                self._send_error(head["id"], error)
+            if self._preloader is not None:
+                self._preloader.idle()
+            del message, head, sections
+            self._tidy()
+
+    def _tidy(self):
+        """Between graphs: what the thresholds put off."""
+        if self._preloader is not None and self._preloader.done and not self._frozen_after_preload:
+            self._frozen_after_preload = True
+            gc.collect()
+            gc.freeze()
+        elif self._tasks_since_collect >= COLLECT_AFTER_TASKS:
+            self._tasks_since_collect = 0
+            gc.collect()
+
+    def _send_error(self, request_id, error):
+        if not isinstance(error, Exception):
+            error = RuntimeError(f"the graph raised {error!r}")
+        try:
+            message = _error_of(error)
+        except Exception as second:
+            message = {"exception_text": repr(error), "traceback_text": repr(second)}
+        self._pipe.write({"op": "error", "id": request_id, **message})
+
+    def _unpack(self, head, sections):
+        started = time.perf_counter()
+        request_id, kind = head["id"], head["kind"]
+        keys_section, header, frames = sections[0], sections[1], sections[2 : 2 + head["frame_count"]]
+        annotation_parts = sections[2 + head["frame_count"] :]
+        keys = unpack_keys(keys_section)
+        graph = open_graph(kind, header, frames)
+        global_annotations = (open_pickled(annotation_parts[0], annotation_parts[1:]) if annotation_parts else None) or {}
+        opened = time.perf_counter()
+        self._pipe.write({"op": "progress", "id": request_id})
+        dsk, by_type = materialize(kind, graph, global_annotations, keys)
+        del graph
+        materialized = time.perf_counter()
+        self._pipe.write({"op": "progress", "id": request_id})
+        annotations = Annotations(dsk, global_annotations, by_type, keep_none=kind == "expr")
+        structure = Structure(dsk)
+        tasks = structure.tasks
+        self._tasks_since_collect += len(tasks)
+        seconds = {
+            "open": opened - started,
+            "materialize": materialized - opened,
+            "structure": time.perf_counter() - materialized,
+        }
+        self._send_structure(request_id, structure, annotations, seconds)
+        del dsk, by_type, structure
+        order = self._await_order(request_id, len(tasks))
+        if order is not None:
+            self._send_specs(request_id, tasks, order)
+
+    def _send_structure(self, request_id, structure, annotations, seconds):
+        head = {
+            "op": "structure",
+            "id": request_id,
+            "task_count": len(structure.tasks),
+            "external_count": len(structure.external_keys),
+            "annotation_sets": annotations.sets,
+            "seconds": seconds,
+        }
+        # The u32 arrays come first, so that each starts at a multiple of four.
+        sections = [
+            [structure.key_offsets.tobytes()],
+            [structure.external_offsets.tobytes()],
+            [structure.dependency_offsets.tobytes()],
+            [structure.dependencies.tobytes()],
+            [structure.data_nodes.tobytes()],
+            [structure.barriers.tobytes()],
+            [annotations.set_of_task.tobytes()],
+            structure.keys,
+            structure.external_keys,
+        ]
+        self._pipe.write(head, sections)
+
+    def _await_order(self, request_id, task_count):
+        """The order in which the scheduler will need the specs; None if the graph was given up."""
+        while True:
+            message = self._pipe.read()
+            if message is None:
+                raise EOFError("the scheduler closed the pipe")
+            head, sections = message
+            if head.get("id") != request_id:
+                continue
+            if head["op"] == "cancel":
+                self._pipe.write({"op": "done", "id": request_id})
+                return None
+            order = array("I")
+            if not sections:
+                return range(task_count)
+            order.frombytes(sections[0])
+            return order
+
+    def _send_specs(self, request_id, tasks, order):
+        pickler = SpecPickler(self._packb)
+        position, step, started = 0, 0, time.perf_counter()
+        while position < len(order):
+            # Small chunks first: the first tasks can go out while the rest is being pickled.
+            limit = CHUNK_TASKS[min(step, len(CHUNK_TASKS) - 1)]
+            parts, frame_ends, frame_starts, size = [], array("I"), array("I", [0]), 0
+            first = position
+            while position < len(order) and position - first < limit and size < CHUNK_BYTES_MAX:
+                header, buffers = pickler.frames(tasks[order[position]])
+                parts += header
+                size += sum(map(len, header))
+                frame_ends.append(size)
+                for view in buffers:
+                    parts.append(view)
+                    size += view.nbytes
+                    frame_ends.append(size)
+                frame_starts.append(len(frame_ends))
+                position += 1
+            head = {"op": "specs", "id": request_id, "first": first, "count": position - first}
+            self._pipe.write(head, [[frame_starts.tobytes()], [frame_ends.tobytes()], parts])
+            step += 1
+        self._pipe.write({"op": "done", "id": request_id, "seconds": {"specs": time.perf_counter() - started}})
+
+    def _exception(self, head, sections):
+        pickled, text = make_exception(head["name"], sections[0], head.get("worker"))
+        self._pipe.write({"op": "pickled", "id": head["id"], "text": text}, [[pickled]])
+
+    def _shuffle(self, head, sections):
+        parts, worker_for = make_shuffle_run(head, sections, self._packb)
+        self._pipe.write({"op": "pickled", "id": head["id"], "text": ""}, [[worker_for], *parts])
+
+
+def _error_of(error):
+    """Exception and traceback as Dask's scheduler would report them; called while `error` is being handled."""
+    message = error_message(error)
+    pickled = {name: message[name].data for name in ("exception", "traceback") if message[name] is not None}
+    text = message["traceback_text"] or "".join(traceback.format_exception(error))
+    return {**pickled, "exception_text": message["exception_text"], "traceback_text": text}
