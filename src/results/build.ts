@@ -1,88 +1,31 @@
-import type { EventList } from "../trace/events.ts";
+import { assert } from "../base/assert.ts";
 import type { WindowFigures } from "../trace/figures.ts";
-import { Histogram } from "../trace/histogram.ts";
-import type { LoopFigures } from "../trace/loop-meter.ts";
-import { HOPS, PHASE, SPAN_PHASES, TOP_PHASES, type TopPhase } from "../trace/phases.ts";
+import type { Histogram } from "../trace/histogram.ts";
+import { HOPS, SPAN_PHASES, TOP_PHASES } from "../trace/phases.ts";
+import type { HistogramInterval, RepeatInput, Results, RunInput, TraceTrack } from "./input.ts";
 import { machineFacts, rsdsVersion } from "./machine.ts";
-import type {
-  FleetPhaseRow,
-  FleetSummary,
-  GraphRow,
-  HopRow,
-  Ledger,
-  LoopSummary,
-  Percentiles,
-  PhaseRow,
-  ProbeSummary,
-  RepeatSummary,
-  RunFacts,
-  Stat,
-  Summary,
-} from "./summary.ts";
-
-/** What a runner hands over when its repeats are done. */
-export interface RunInput {
-  readonly run: RunFacts;
-  /** Epoch milliseconds. */
-  readonly started_at_ms: number;
-  /** The warm-up; null where there was none. */
-  readonly cold: { readonly makespan_s: number; readonly scheduler_cpu_us: number } | null;
-  readonly repeats: readonly RepeatInput[];
-  readonly memory_bytes_per_task: number | null;
-  readonly rss_max_bytes: number;
-}
-
-export interface RepeatInput {
-  readonly makespan_s: number;
-  readonly graph_s: number;
-  readonly first_task_s: number;
-  /** CPU of the scheduler in the window, the fleet's already taken off. */
-  readonly scheduler_cpu_us: number;
-  readonly unpacker_cpu_us?: number;
-  /** What the scheduler's recorder saw; null with `--trace off`. */
-  readonly figures: WindowFigures | null;
-  /** For `--trace off`, where there is no recorder to count turns. */
-  readonly loop: LoopFigures | null;
-  /** The fleet's own threads; empty where it lives on the scheduler's. */
-  readonly fleet: readonly FleetThread[];
-  readonly graphs: readonly GraphRow[];
-  readonly ledger: Ledger;
-  /** Epoch milliseconds of the window's beginning, for the interval log. */
-  readonly window_start_ms: number;
-}
-
-export interface FleetThread {
-  /** CPU of the thread in the window; null where the system does not tell. */
-  readonly cpu_ns: number | null;
-  readonly figures: WindowFigures | null;
-}
-
-/** All that a result folder is written from. */
-export interface Results {
-  readonly summary: Summary;
-  readonly histograms: readonly HistogramInterval[];
-  readonly traceEvents: readonly TraceTrack[];
-}
-
-/** The histograms of one repeat, for the interval log. Empty histograms are left out. */
-export interface HistogramInterval {
-  readonly start_ms: number;
-  readonly end_ms: number;
-  readonly histograms: ReadonlyMap<string, Histogram>;
-}
-
-/** The first events of a thread in one window. */
-export interface TraceTrack {
-  readonly thread: string;
-  readonly repeat: number;
-  readonly events: EventList;
-}
+import {
+  type Extent,
+  fleetSummary,
+  hopHistograms,
+  hopRows,
+  merged,
+  mergedPhase,
+  partsOf,
+  perTask,
+  phaseRows,
+  sum,
+} from "./rows.ts";
+import type { Ledger, LoopSummary, ProbeSummary, RepeatSummary, RunFacts, Stat, Summary } from "./summary.ts";
 
 const GRAPHS_MAX = 100;
 
 /** The summary (without `files`, which the writer knows) and what goes with it. At least one repeat. */
 export function buildResults(input: RunInput): Results {
-  const { run, repeats } = input;
+  const { repeats } = input;
+  assert(repeats.length > 0, "a run's results need a repeat");
+  // An interrupted run has fewer than were asked for.
+  const run: RunFacts = { ...input.run, repeats: repeats.length };
   const tasks = run.tasks;
   const each = repeats.map((repeat) => repeatSummary(repeat, run));
   const stat = (value: (repeat: RepeatSummary) => number): Stat => statOf(each.map(value));
@@ -152,13 +95,6 @@ function windowSections(repeats: readonly RepeatInput[], run: RunFacts): WindowS
   };
 }
 
-interface Extent {
-  readonly wall_ns: number;
-  /** Tasks × repeats. */
-  readonly task_runs: number;
-  readonly run: RunFacts;
-}
-
 function tracedSections(
   repeats: readonly RepeatInput[],
   figures: readonly WindowFigures[],
@@ -172,106 +108,6 @@ function tracedSections(
     phases,
     unattributed_share: rest < 0 && rest > -1e-6 ? 0 : rest,
     hops: hopRows(repeats, extent.run),
-  };
-}
-
-function phaseRows(figures: readonly WindowFigures[], extent: Extent): PhaseRow[] {
-  const rows: PhaseRow[] = [];
-  for (const top of TOP_PHASES) {
-    const parts = partsOf(top);
-    rows.push(phaseRow(top, null, totalOf(figures, top), mergedPhase(figures, top), extent));
-    if (parts.length < 2) continue;
-    for (const phase of parts) {
-      const total_ns = sum(figures.map((f) => f.phase_ns[phase]!));
-      const histogram = merged(figures.map((f) => f.phase_histograms[phase]!));
-      rows.push(phaseRow(SPAN_PHASES[phase]!.name, top, total_ns, histogram, extent));
-    }
-  }
-  return rows;
-}
-
-function phaseRow(
-  phase: string,
-  parent: string | null,
-  total_ns: number,
-  histogram: Histogram,
-  extent: Extent,
-): PhaseRow {
-  return {
-    phase,
-    parent,
-    total_s: total_ns / 1e9,
-    us_per_task: perTask(total_ns / 1e3, extent.task_runs),
-    share: extent.wall_ns > 0 ? total_ns / extent.wall_ns : 0,
-    ...percentilesOf(histogram),
-  };
-}
-
-/** Span phases that make up a top-level phase; none for what nobody enters. */
-function partsOf(top: TopPhase): number[] {
-  return SPAN_PHASES.flatMap((phase, id) => (phase.top === top ? [id] : []));
-}
-
-function totalOf(figures: readonly WindowFigures[], top: TopPhase): number {
-  if (top === "gc") return sum(figures.map((f) => f.gc_ns));
-  if (top === "idle") return sum(figures.map((f) => f.idle_ns));
-  const parts = partsOf(top);
-  return sum(figures.map((f) => sum(parts.map((phase) => f.phase_ns[phase]!))));
-}
-
-function mergedPhase(figures: readonly WindowFigures[], top: TopPhase): Histogram {
-  if (top === "gc") return merged(figures.map((f) => f.gc_histogram));
-  if (top === "idle") return merged(figures.map((f) => f.idle_histogram));
-  return merged(figures.flatMap((f) => partsOf(top).map((phase) => f.phase_histograms[phase]!)));
-}
-
-function hopRows(repeats: readonly RepeatInput[], run: RunFacts): HopRow[] {
-  return HOPS.flatMap(({ name, kind }, id) => {
-    const histogram = merged(repeats.flatMap((repeat) => hopHistograms(repeat, id)));
-    // A hop that belongs to this kind of run is shown even when nothing was counted; others only if they were.
-    const expected =
-      kind === "every" || (kind === "zero" && run.zero_workers > 0 && run.transport !== "direct");
-    return expected || histogram.count > 0 ? [{ hop: name, ...percentilesOf(histogram) }] : [];
-  });
-}
-
-/** A hop may be recorded by the scheduler's thread or by the fleet's. */
-function hopHistograms(repeat: RepeatInput, id: number): Histogram[] {
-  const all = [repeat.figures, ...repeat.fleet.map((thread) => thread.figures)];
-  return all.flatMap((figures) => figures?.hop_histograms[id] ?? []);
-}
-
-/** Names of the fleet's phases and where its recorder has them. */
-const FLEET_PHASES = [
-  ["read", PHASE.read],
-  ["decode", PHASE.decode],
-  ["work", PHASE.worker],
-  ["encode", PHASE.encode],
-  ["write", PHASE.write],
-] as const;
-
-function fleetSummary(threads: readonly FleetThread[], task_runs: number): FleetSummary | null {
-  if (threads.length === 0) return null;
-  const figures = threads.flatMap((thread) => thread.figures ?? []);
-  const wall_ns = sum(figures.map((f) => f.end_ns - f.start_ns));
-  const idle_ns = sum(figures.map((f) => f.idle_ns));
-  const row = (phase: string, total_ns: number): FleetPhaseRow => ({
-    phase,
-    total_s: total_ns / 1e9,
-    us_per_task: perTask(total_ns / 1e3, task_runs),
-    share: wall_ns > 0 ? total_ns / wall_ns : 0,
-  });
-  const known = threads.flatMap((thread) => thread.cpu_ns ?? []);
-  return {
-    cpu_us_per_task: known.length === threads.length ? perTask(sum(known) / 1e3, task_runs) : null,
-    busy_share: wall_ns > 0 ? 1 - idle_ns / wall_ns : null,
-    phases:
-      figures.length === 0
-        ? []
-        : [
-            ...FLEET_PHASES.map(([name, phase]) => row(name, sum(figures.map((f) => f.phase_ns[phase]!)))),
-            row("idle", idle_ns),
-          ],
   };
 }
 
@@ -337,29 +173,11 @@ function tracksOf(repeats: readonly RepeatInput[]): TraceTrack[] {
   ]);
 }
 
-/** All percentiles of a result come from here, so that they agree with the files. */
-export function percentilesOf(histogram: Histogram): Percentiles {
-  return {
-    count: histogram.count,
-    p50_us: histogram.percentile(50) / 1e3,
-    p90_us: histogram.percentile(90) / 1e3,
-    p99_us: histogram.percentile(99) / 1e3,
-    p999_us: histogram.percentile(99.9) / 1e3,
-    max_us: histogram.max / 1e3,
-  };
-}
-
 export function statOf(values: readonly number[]): Stat {
   const sorted = values.toSorted((a, b) => a - b);
   const middle = sorted.length >> 1;
   const median = sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
   return { min: sorted[0]!, median, max: sorted.at(-1)! };
-}
-
-export function merged(histograms: readonly Histogram[]): Histogram {
-  const all = new Histogram();
-  for (const histogram of histograms) all.add(histogram);
-  return all;
 }
 
 function sumLedgers(ledgers: readonly Ledger[]): Ledger {
@@ -380,12 +198,4 @@ function sumLedgers(ledgers: readonly Ledger[]): Ledger {
     for (const name of Object.keys(total) as (keyof Ledger)[]) total[name] += ledger[name];
   }
   return total;
-}
-
-function perTask(total: number, tasks: number): number {
-  return tasks > 0 ? total / tasks : 0;
-}
-
-function sum(values: readonly number[]): number {
-  return values.reduce((total, value) => total + value, 0);
 }

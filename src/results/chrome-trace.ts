@@ -1,6 +1,6 @@
 import { EVENT_CALLBACK, EVENT_GC, EVENT_IDLE } from "../trace/events.ts";
 import { SPAN_PHASES } from "../trace/phases.ts";
-import type { TraceTrack } from "./build.ts";
+import type { TraceTrack } from "./input.ts";
 import type { Summary } from "./summary.ts";
 
 const PROCESS = 1;

@@ -1,8 +1,8 @@
 import type { Histogram } from "../trace/histogram.ts";
-import { percentilesOf } from "./build.ts";
 import { ResultFolder } from "./files.ts";
 import { writeHistograms, writeSummary } from "./folder.ts";
 import { machineFacts, rsdsVersion } from "./machine.ts";
+import { percentilesOf } from "./rows.ts";
 import type { Json, Machine, Percentiles } from "./summary.ts";
 import { bytes, columns, grouped, seconds, significant, styled, type TextOptions } from "./text.ts";
 

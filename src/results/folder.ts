@@ -1,8 +1,8 @@
-import type { HistogramInterval, TraceTrack } from "./build.ts";
 import { chromeTrace } from "./chrome-trace.ts";
 import { hopsCsv, phasesCsv, type TaskTable, tasksCsv } from "./csv.ts";
 import { ResultFolder } from "./files.ts";
 import { intervalLog, percentileDistributions } from "./hdr.ts";
+import type { HistogramInterval, TraceTrack } from "./input.ts";
 import type { Summary } from "./summary.ts";
 
 /** A written folder: the summary as it stands in it, `files` filled in. */

@@ -1,6 +1,7 @@
 import type { Histogram as LibraryHistogram } from "hdr-histogram-js";
 import { HISTOGRAM_VALUE_MAX, type Histogram } from "../trace/histogram.ts";
-import { type HistogramInterval, merged } from "./build.ts";
+import type { HistogramInterval } from "./input.ts";
+import { merged } from "./rows.ts";
 
 type Library = typeof import("hdr-histogram-js");
 

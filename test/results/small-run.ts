@@ -1,6 +1,6 @@
 import { connect, createServer, type Socket } from "node:net";
-import type { FleetThread, RepeatInput, RunInput } from "../../src/results/build.ts";
 import type { TaskTable } from "../../src/results/csv.ts";
+import type { FleetThread, RepeatInput, RunInput } from "../../src/results/input.ts";
 import type { Ledger, RunFacts } from "../../src/results/summary.ts";
 import { processCpuUs } from "../../src/trace/cpu.ts";
 import { HOP, PHASE, STAMP } from "../../src/trace/phases.ts";
