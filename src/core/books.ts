@@ -3,7 +3,7 @@ import { IndexedSet } from "../base/indexed-set.ts";
 import { Edges } from "./edges.ts";
 import { KeyTable } from "./key-table.ts";
 import { Relation } from "./relation.ts";
-import { checkEdge, PROCESSING } from "./states.ts";
+import { checkEdge, PROCESSING, RELEASED } from "./states.ts";
 import { FLAG_ACTOR, FLAG_LONG_RUNNING, FLAG_PINNED, FLAG_RESTRICTED, TaskTable } from "./task-table.ts";
 import { WorkerBook, type WorkerFacts } from "./worker-book.ts";
 
@@ -73,6 +73,10 @@ export class Books {
   readonly #allowed = new WeakMap<Restrictions, { version: number; workers: readonly WorkerId[] | null }>();
   #running_version = 0;
   #last_run_id = 0;
+  /** How many tasks are in each state, by its number. */
+  readonly state_counts = new Int32Array(8);
+  /** State changes so far: two equal readings mean that nothing happened between. */
+  transition_count = 0;
 
   constructor(key_seed: number) {
     this.keys = new KeyTable(key_seed);
@@ -90,6 +94,7 @@ export class Books {
     const found = this.keys.find(bytes, start, end);
     if (found !== NONE) return found;
     const task = this.tasks.create();
+    this.state_counts[RELEASED]!++;
     this.keys.insert(task, bytes, start, end);
     this.edges.addTask(task);
     this.replicas.addTask(task);
@@ -100,8 +105,12 @@ export class Books {
 
   /** The single place that writes a task's state. */
   setState(task: TaskId, to: number): void {
-    checkEdge(this.tasks.state[task]!, to, task);
+    const from = this.tasks.state[task]!;
+    checkEdge(from, to, task);
     this.tasks.state[task] = to;
+    this.state_counts[from]!--;
+    this.state_counts[to]!++;
+    this.transition_count++;
   }
 
   isWanted(task: TaskId): boolean {

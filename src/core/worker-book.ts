@@ -14,7 +14,8 @@ export class WorkerBook {
   /** The name it was started with, as text; restrictions may name it. */
   readonly alias: string;
   readonly threads: number;
-  readonly resources: ReadonlyMap<string, number>;
+  /** What it offers of each named resource; it may change its mind. */
+  readonly resources: Map<string, number>;
   status: WorkerStatus = "init";
 
   /** Its processing tasks, oldest first, linked through the task table. */
@@ -36,7 +37,7 @@ export class WorkerBook {
     this.host_id = host_id;
     this.alias = facts.alias;
     this.threads = Math.max(1, facts.threads);
-    this.resources = facts.resources;
+    this.resources = new Map(facts.resources);
   }
 
   /** Tasks that take one of its slots or wait for one, steals in flight counted where they go. */
