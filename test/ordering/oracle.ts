@@ -36,7 +36,7 @@ export function askOracle(graphs: readonly OracleGraph[]): OracleAnswer[] {
 
 function pythonWithDask(): string {
   const root = fileURLToPath(new URL("../..", import.meta.url));
-  const given = process.env["RSDS_VENV_2026"] ?? join(root, ".venvs", "dask-2026.8.0");
+  const { RSDS_VENV_2026: given = join(root, ".venvs", "dask-2026.8.0") } = process.env;
   const python = existsSync(given) && statSync(given).isDirectory() ? join(given, "bin", "python") : given;
   if (!existsSync(python))
     throw new Error(`no Python with dask 2026.8.0 at ${python}: run \`npm run venvs\``);

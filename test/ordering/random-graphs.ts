@@ -21,6 +21,27 @@ export function randomGraph(seed: number): OracleGraph {
   return { keys: randomKeys(count + externals, prng), deps, literals };
 }
 
+/** Graphs of some thousand tasks with hundreds of roots and leaves, renumbered; a function of the seed. */
+export function largeGraph(seed: number): OracleGraph {
+  const prng = new Prng(seed);
+  const deps = LARGE[seed % LARGE.length]!(prng);
+  const mixed = prng.below(2) === 0 ? renumbered(deps, prng) : deps;
+  return { keys: randomKeys(mixed.length, prng), deps: mixed, literals: [] };
+}
+
+const LARGE: readonly Shape[] = [
+  (prng) => neighbours(prng, 400),
+  (prng) => layered(prng, 6, 700, 3),
+  (prng) => layered(prng, 30, 60, 3),
+  (prng) => reductionsOfShared(prng, 900),
+  (prng) => shuffle(prng, 25, 30),
+  (prng) => dag(prng, 1200, 3),
+  (prng) => beside(reduction(prng, 1000, 4), neighbours(prng, 300)),
+  (prng) => splitter(prng, 2000),
+  (prng) => nested(prng, 7),
+  () => grid(40, 50),
+];
+
 const SHAPES: Record<string, Shape> = {
   layered: (prng) => layered(prng, 2 + prng.below(5), 1 + prng.below(9), 3),
   deep: (prng) => layered(prng, 18 + prng.below(25), 1 + prng.below(5), 4),
@@ -66,9 +87,8 @@ function reduction(prng: Prng, leaves: number, split: number): number[][] {
 }
 
 /** x.mean() and x.std() of one array: two trees above the same blocks. */
-function reductionsOfShared(prng: Prng): number[][] {
+function reductionsOfShared(prng: Prng, width = 2 + prng.below(14)): number[][] {
   const deps: number[][] = [];
-  const width = 2 + prng.below(14);
   const blocks = Array.from({ length: width }, () => deps.push([]) - 1);
   for (let tree = 0; tree < 1 + prng.below(3); tree++) {
     let open = blocks.map((id) => deps.push([id]) - 1);
@@ -143,10 +163,9 @@ function grid(rows: number, columns: number): number[][] {
   return deps;
 }
 
-function shuffle(prng: Prng): number[][] {
+function shuffle(prng: Prng, width = 2 + prng.below(6), outputs = 1 + prng.below(6)): number[][] {
   const deps: number[][] = [];
-  const inputs = Array.from({ length: 2 + prng.below(6) }, () => deps.push([]) - 1);
-  const outputs = 1 + prng.below(6);
+  const inputs = Array.from({ length: width }, () => deps.push([]) - 1);
   const parts: number[][] = Array.from({ length: outputs }, () => []);
   for (const input of inputs) {
     const split = deps.push([input]) - 1;
