@@ -3,8 +3,9 @@ import { ProtocolError } from "../../protocol/errors.ts";
 import type { HandlerTable, RpcContext } from "../rpc/context.ts";
 import { serveRequests } from "../rpc/dispatch.ts";
 import { Channel } from "./channel.ts";
+import { isOrdinaryEnd } from "./endings.ts";
 
-/** Makes a fresh connection ready, as the side that was connected to; rejects when the peer does not speak Dask. */
+/** Makes a fresh connection ready, as the side that was connected to; rejects for a peer that does not speak Dask. */
 export type Handshake = (connection: Connection) => Promise<Connection>;
 
 /**
@@ -17,6 +18,8 @@ export class Acceptor {
   readonly #handshake: Handshake;
   /** Not yet streams: those belong to the registration. */
   readonly #open = new Set<Connection>();
+  /** Those whose line is already in the log. */
+  readonly #dropped = new WeakSet<Connection>();
   #closed = false;
 
   constructor(table: HandlerTable, context: RpcContext, handshake: Handshake) {
@@ -52,36 +55,22 @@ export class Acceptor {
 
   async #serve(connection: Connection): Promise<void> {
     const { limits } = this.#context;
-    const ready = await this.#shakeHands(connection);
+    const ready = await this.#handshake(connection);
     const channel = new Channel(ready);
     const timer = setTimeout(() => {
       this.#drop(connection, `asked for nothing within ${limits.first_message_ms} ms`);
     }, limits.first_message_ms);
     const first = await channel.peek();
     clearTimeout(timer);
-    if (!first) return;
-    const handed_over = await serveRequests(channel, this.#table, this.#context);
-    if (!handed_over) connection.close();
+    const handed_over = first && (await serveRequests(channel, this.#table, this.#context));
+    if (handed_over) return;
+    if (channel.closed !== null) this.#noteEnd(connection, channel.closed);
+    connection.close();
   }
 
-  async #shakeHands(connection: Connection): Promise<Connection> {
-    const { handshake_ms } = this.#context.limits;
-    let timer: NodeJS.Timeout | undefined;
-    const timeout = new Promise<never>((_resolve, reject) => {
-      const error = new ProtocolError("NO_HANDSHAKE", `no handshake within ${handshake_ms} ms`);
-      timer = setTimeout(() => reject(error), handshake_ms);
-    });
-    const handshake = this.#handshake(connection);
-    // Once the time is up nobody awaits it: its error, which our own destroy() causes, is no news.
-    handshake.catch(() => undefined);
-    try {
-      return await Promise.race([handshake, timeout]);
-    } catch (error) {
-      if (error instanceof ProtocolError) throw error;
-      throw new ProtocolError("BAD_HANDSHAKE", error instanceof Error ? error.message : String(error));
-    } finally {
-      clearTimeout(timer);
-    }
+  /** The transport ended it: one line if the peer's bytes were the reason, none for a peer that just left. */
+  #noteEnd(connection: Connection, reason: string): void {
+    if (!isOrdinaryEnd(reason) && !this.#dropped.has(connection)) this.#drop(connection, reason);
   }
 
   #fail(connection: Connection, error: unknown): void {
@@ -95,7 +84,8 @@ export class Acceptor {
   }
 
   #drop(connection: Connection, why: string, level: "WARNING" | "ERROR" = "WARNING"): void {
-    const text = `Dropped connection from ${connection.peer}: ${why}`;
+    this.#dropped.add(connection);
+    const text = `Dropped connection from ${connection.peer}: ${why.replace(`${connection.peer}: `, "")}`;
     this.#context.log.writeLimited(level, `connection from ${hostOf(connection.peer)}`, text);
     connection.destroy(why);
   }

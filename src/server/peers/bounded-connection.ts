@@ -8,7 +8,6 @@ import type { FramedMessage } from "../../protocol/frames.ts";
 export class BoundedConnection implements Connection {
   readonly #inner: Connection;
   readonly #pending_bytes_max: number;
-  #overflowed = false;
 
   constructor(inner: Connection, pending_bytes_max: number) {
     this.#inner = inner;
@@ -52,13 +51,11 @@ export class BoundedConnection implements Connection {
   }
 
   write(chunks: readonly Uint8Array[]): void {
-    if (this.#overflowed) return;
     this.#inner.write(chunks);
     const pending_bytes = this.#inner.pending_bytes;
-    if (pending_bytes <= this.#pending_bytes_max) return;
-    this.#overflowed = true;
-    // Later, not here: its end removes the peer from the cluster, and the writer may be in the midst of a flush.
-    setImmediate(() => this.#inner.destroy(`does not read: ${pending_bytes} bytes are waiting for it`));
+    if (pending_bytes > this.#pending_bytes_max) {
+      this.#inner.destroy(`does not read: ${pending_bytes} bytes are waiting for it`);
+    }
   }
 
   pause(): void {

@@ -5,6 +5,7 @@ import { WireMap } from "../../protocol/values.ts";
 import { BoundedConnection } from "../peers/bounded-connection.ts";
 import type { Channel } from "../peers/channel.ts";
 import type { ClientPeer } from "../peers/cluster.ts";
+import { isOrdinaryEnd } from "../peers/endings.ts";
 import { releaseOf } from "../peers/release.ts";
 import { HANDED_OVER, NO_REPLY, type Reply } from "../rpc/context.ts";
 import { PythonError } from "../rpc/python-error.ts";
@@ -62,11 +63,14 @@ export class Clients {
     return HANDED_OVER;
   }
 
-  /** Lets go of all that the client wanted. A second call does nothing. */
+  /** Lets go of all that the client wanted. `why`: what went wrong, if anything. A second call does nothing. */
   remove(peer: ClientPeer, why: string | null = null): void {
     const { cluster, events, log, now_ms, streams } = this.#parts;
     if (peer.gone) return;
-    log.write("INFO", `Remove client ${peer.name}${why === null ? "" : `: ${why}`}`);
+    log.write(
+      why === null ? "INFO" : "WARNING",
+      `Remove client ${peer.name}${why === null ? "" : `: ${why}`}`,
+    );
     cluster.removeClient(peer, `remove-client-${now_ms() / 1000}`);
     peer.gone = true;
     cluster.clients.delete(peer.name);
@@ -77,14 +81,15 @@ export class Clients {
   }
 
   #ended(peer: ClientPeer, reason: string): void {
-    this.remove(peer, reason);
+    if (isOrdinaryEnd(reason)) this.remove(peer);
+    else this.remove(peer, `its stream ended, ${reason}`);
   }
 
   /** What a client's message did wrong costs that client's stream; a bug of ours shows its stack. */
   #fault(peer: ClientPeer, error: unknown): void {
     const known = error instanceof ProtocolError || error instanceof PythonError;
-    const text = known ? error.message : stackOf(error);
-    this.#parts.log.write(known ? "WARNING" : "ERROR", `Dropped client ${peer.name}: ${text}`);
-    peer.stream.destroy("its message could not be handled");
+    if (!known)
+      this.#parts.log.write("ERROR", `A message of client ${peer.name} met a bug: ${stackOf(error)}`);
+    peer.stream.destroy(known ? `bad message, ${error.message}` : "a bug of the scheduler's own");
   }
 }

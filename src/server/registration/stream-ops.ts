@@ -1,4 +1,6 @@
+import { frameMessage } from "../../protocol/frames.ts";
 import type { KeyBytes } from "../../protocol/keys.ts";
+import { encodeMessage } from "../../protocol/message.ts";
 import { toNumber, WireMap } from "../../protocol/values.ts";
 import type { ClientPeer, WorkerPeer } from "../peers/cluster.ts";
 import type { RpcContext } from "../rpc/context.ts";
@@ -26,7 +28,7 @@ const WORKER_OPS: ReadonlyMap<string, WorkerOp> = new Map<string, WorkerOp>([
 /** The operations of a client's stream that are not about its graphs and wants. */
 const CLIENT_OPS: ReadonlyMap<string, ClientOp> = new Map<string, ClientOp>([
   ["heartbeat-client", heartbeatClient],
-  ["close-client", (_fields, peer, context) => context.registration.clients.remove(peer)],
+  ["close-client", closeClient],
   ["close-stream", (_fields, peer) => peer.stream.close()],
   ["subscribe-topic", (fields, peer, context) => context.events.subscribe(fields.string("topic"), peer.name)],
   [
@@ -104,6 +106,13 @@ function heartbeatClient(_fields: Request, peer: ClientPeer, context: RpcContext
   const interval_s = 10 * (toNumber(heartbeatInterval_s(context.cluster.clients.size)) ?? 0);
   const message = WireMap.of({ op: "adjust-heartbeat-interval", interval: floatValue(interval_s) });
   context.cluster.sendToClient(peer, message);
+}
+
+/** The client has said its last word: a `close-stream` that follows has nothing left to close. */
+function closeClient(_fields: Request, peer: ClientPeer, context: RpcContext): void {
+  context.registration.clients.remove(peer);
+  peer.stream.write(frameMessage(encodeMessage([WireMap.of({ op: "stream-closed" })])));
+  peer.stream.close();
 }
 
 function cancelKeys(fields: Request, peer: ClientPeer, context: RpcContext): void {

@@ -4,6 +4,7 @@ import { WireMap, type WireValue } from "../../protocol/values.ts";
 import { BoundedConnection } from "../peers/bounded-connection.ts";
 import type { Channel } from "../peers/channel.ts";
 import type { WorkerPeer } from "../peers/cluster.ts";
+import { isOrdinaryEnd } from "../peers/endings.ts";
 import { distributedVersion } from "../peers/release.ts";
 import { HANDED_OVER, NO_REPLY, type Reply } from "../rpc/context.ts";
 import { PythonError } from "../rpc/python-error.ts";
@@ -31,6 +32,8 @@ export interface RemovalReason {
   readonly close: boolean;
   /** For the log. */
   readonly why?: string;
+  /** It, or we, did something wrong: a warning. */
+  readonly fault?: boolean;
 }
 
 /** Registers workers, keeps what they say of themselves, and removes them. */
@@ -137,7 +140,7 @@ export class Workers {
     if (peer.status === "closed" || cluster.workers.get(peer.address) !== peer) return;
     const why = reason.why === undefined ? "" : `: ${reason.why}`;
     log.write(
-      "INFO",
+      reason.fault === true ? "WARNING" : "INFO",
       `Remove worker addr: ${peer.address} name: ${String(peer.name)} (stimulus_id='${reason.stimulus_id}')${why}`,
     );
     if (reason.close) {
@@ -209,15 +212,16 @@ export class Workers {
       stimulus_id: this.stimulus("handle-worker-cleanup"),
       close: false,
       why: `its stream ended, ${reason}`,
+      fault: !isOrdinaryEnd(reason),
     });
   }
 
   /** What a worker's message did wrong costs that worker; a bug of ours shows its stack. */
   #fault(peer: WorkerPeer, error: unknown): void {
     const known = error instanceof ProtocolError || error instanceof PythonError;
-    const text = known ? error.message : stackOf(error);
-    this.#parts.log.write(known ? "WARNING" : "ERROR", `Dropped worker ${peer.address}: ${text}`);
-    peer.stream.destroy("its message could not be handled");
+    if (!known)
+      this.#parts.log.write("ERROR", `A message of worker ${peer.address} met a bug: ${stackOf(error)}`);
+    peer.stream.destroy(known ? `bad message, ${error.message}` : "a bug of the scheduler's own");
   }
 
   /** 2022's workers know no such message. */
