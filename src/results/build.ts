@@ -160,7 +160,7 @@ function intervalsOf(repeats: readonly RepeatInput[]): HistogramInterval[] {
 }
 
 /** Tags of the interval log know no arrows. */
-export function hopTag(hop: string): string {
+function hopTag(hop: string): string {
   return `hop.${hop.replace("→", "-")}`;
 }
 
@@ -173,7 +173,7 @@ function tracksOf(repeats: readonly RepeatInput[]): TraceTrack[] {
   ]);
 }
 
-export function statOf(values: readonly number[]): Stat {
+function statOf(values: readonly number[]): Stat {
   const sorted = values.toSorted((a, b) => a - b);
   const middle = sorted.length >> 1;
   const median = sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;

@@ -36,14 +36,14 @@ export interface FleetDocument {
   readonly files: readonly string[];
 }
 
-export interface FleetRunFacts {
+interface FleetRunFacts {
   readonly address: string;
   readonly workers: number;
   readonly release: string;
   readonly [more: string]: Json;
 }
 
-export interface BatchSizes {
+interface BatchSizes {
   readonly count: number;
   readonly p50: number;
   readonly p90: number;

@@ -70,7 +70,7 @@ export async function percentileDistributions(
 }
 
 /** The library's form of a histogram: the same counters. */
-export function toLibrary(build: Library["build"], histogram: Histogram): LibraryHistogram {
+function toLibrary(build: Library["build"], histogram: Histogram): LibraryHistogram {
   const converted = build({
     bitBucketSize: 64,
     lowestDiscernibleValue: 1,

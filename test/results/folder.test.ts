@@ -1,11 +1,12 @@
 import { execFile } from "node:child_process";
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { buildResults } from "../../src/results/build.ts";
+import { ResultFolder } from "../../src/results/files.ts";
 import { buildFleetDocument, writeFleetFolder } from "../../src/results/fleet.ts";
 import { writeResultFolder } from "../../src/results/folder.ts";
 import type { Summary } from "../../src/results/summary.ts";
@@ -156,6 +157,29 @@ describe("a result folder", () => {
     expect((await readdir(path)).sort()).toEqual(["notes.txt", "summary.json"]);
     expect(summary.files).toEqual(["summary.json"]);
   });
+});
+
+test("a file that could not be written whole is not there at all", async () => {
+  const path = join(root, "broken");
+  const folder = await ResultFolder.create(path);
+  await folder.write("phases.csv", "whole\n");
+  function* pieces(): Generator<string> {
+    yield "half";
+    throw new Error("interrupted");
+  }
+  await expect(folder.writeGzip("trace.json.gz", pieces())).rejects.toThrow("interrupted");
+  expect(await readdir(path)).toEqual(["phases.csv"]);
+  expect(folder.files).toEqual(["phases.csv"]);
+});
+
+test("a summary from elsewhere cannot make the writer remove files outside the folder", async () => {
+  const path = join(root, "hostile");
+  await mkdir(path);
+  await writeFile(join(root, "precious"), "");
+  const files = ["../precious", "..", 7];
+  await writeFile(join(path, "summary.json"), JSON.stringify({ schema: "rsds.summary/1", files }));
+  await ResultFolder.create(path);
+  expect(await readdir(root)).toContain("precious");
 });
 
 test("a fleet's folder holds its document and its histogram", async () => {

@@ -97,10 +97,10 @@ test("waiting is idle, as libuv says, and nothing else", async () => {
   const figures = await recorder.closeWindow();
   const libuv_ms = performance.eventLoopUtilization().idle - before;
   recorder.close();
-  const wall = figures.end_ns - figures.start_ns;
+  // How much of the time is left for waiting is up to the test runner, which works on this thread as well.
+  expect(libuv_ms).toBeGreaterThan(0);
   expect(Math.abs(figures.idle_ns / 1e6 - libuv_ms)).toBeLessThan(5);
-  // The rest is what the test runner does in between: how much depends on the machine's load.
-  expect(figures.idle_ns / wall).toBeGreaterThan(0.5);
+  for (const ns of figures.phase_ns) expect(ns).toBe(0);
   expect(figures.idle_histogram.count).toBeGreaterThan(0);
 });
 
