@@ -67,8 +67,9 @@ export class Books {
   readonly overloaded = new IndexedSet();
   readonly #hosts = new Map<string, { readonly id: number; workers: number }>();
   readonly #free_hosts: number[] = [];
-  readonly #free_workers: WorkerId[] = [];
-  readonly #free_clients: number[] = [];
+  /** Ids to be used again. */
+  readonly free_workers: WorkerId[] = [];
+  readonly free_clients: number[] = [];
   /** Who may run tasks under some restrictions, while the same workers run: found once for all tasks of a layer. */
   readonly #allowed = new WeakMap<Restrictions, { version: number; workers: readonly WorkerId[] | null }>();
   #running_version = 0;
@@ -131,7 +132,7 @@ export class Books {
   // ---- workers
 
   addWorker(facts: WorkerFacts): WorkerBook {
-    const id = this.#free_workers.pop() ?? this.workers.length;
+    const id = this.free_workers.pop() ?? this.workers.length;
     let host = this.#hosts.get(facts.host);
     if (host === undefined) {
       host = { id: this.#free_hosts.pop() ?? this.#hosts.size, workers: 0 };
@@ -156,11 +157,11 @@ export class Books {
       this.#hosts.delete(worker.host);
       this.#free_hosts.push(host.id);
     }
-    this.#free_workers.push(worker.id);
+    this.free_workers.push(worker.id);
   }
 
   addClient(name: string): number {
-    const id = this.#free_clients.pop() ?? this.clients.length;
+    const id = this.free_clients.pop() ?? this.clients.length;
     this.clients[id] = name;
     this.wants.addOwner(id);
     return id;
@@ -168,7 +169,7 @@ export class Books {
 
   dropClient(id: number): void {
     this.clients[id] = null;
-    this.#free_clients.push(id);
+    this.free_clients.push(id);
   }
 
   worker(id: WorkerId): WorkerBook {

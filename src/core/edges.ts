@@ -89,6 +89,41 @@ export class Edges {
     this.#free(first, count);
   }
 
+  /** The first breach of its own structure, or null: for validate(), which walks everything. */
+  breach(): string | null {
+    let owned = 0;
+    for (const count of this.count) owned += count;
+    if (owned !== this.#live) return `${owned} edges in blocks, ${this.#live} live`;
+    let free = 0;
+    for (let size = 1; size <= SMALL; size++)
+      for (let block = this.#free_small[size]!; block !== NONE; block = this.next[block]!) free += size;
+    for (const [size, blocks] of this.#free_large) free += size * blocks.length;
+    if (free + owned !== this.#top) return `${free} free and ${owned} live edges of ${this.#top}`;
+    return this.#breachOfLists();
+  }
+
+  #breachOfLists(): string | null {
+    let listed = 0;
+    for (let task = 0; task < this.dependents.length; task++) {
+      let before = NONE;
+      for (let edge = this.dependents[task]!; edge !== NONE; edge = this.next[edge]!) {
+        const at = edge - this.first[this.dependent[edge]!]!;
+        if (this.dependency[edge] !== task || this.#previous[edge] !== before)
+          return `edge ${edge} is in the wrong list (${task})`;
+        if (at < 0 || at >= this.count[this.dependent[edge]!]!)
+          return `edge ${edge} is not in its task's block`;
+        if (++listed > this.#live) return `list ${task} has edges too many`;
+        before = edge;
+      }
+    }
+    return listed === this.#live ? null : `${listed} edges in lists, ${this.#live} live`;
+  }
+
+  /** Records that exist, used or free: what it costs in memory. */
+  get pool_records(): number {
+    return this.#top;
+  }
+
   #allocate(count: number): number {
     if (count <= SMALL) {
       const block = this.#free_small[count]!;

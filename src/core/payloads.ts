@@ -42,6 +42,16 @@ export class Segments {
     this.#free.push(id);
   }
 
+  /** How many hold on to the buffer; 0 for one that is gone. */
+  users(id: number): number {
+    return this.#users[id]!;
+  }
+
+  /** Buffers that exist, used or free. */
+  get pool_records(): number {
+    return this.#buffers.length;
+  }
+
   /** Bytes of all buffers that some payload still needs. */
   get live_bytes(): number {
     let total = 0;

@@ -128,6 +128,51 @@ export class Relation {
     }
   }
 
+  /** The first breach of its own structure, or null: for validate(), which walks everything. */
+  breach(): string | null {
+    let free = 0;
+    for (let r = this.#free; r !== NONE; r = this.next_of_task[r]!) free++;
+    if (free + this.#live !== this.#top) return `${free} free and ${this.#live} live records of ${this.#top}`;
+    return (
+      this.#breachOf(this.first_of_task, this.next_of_task, this.#previous_of_task, this.task) ??
+      this.#breachOf(this.first_of_owner, this.next_of_owner, this.#previous_of_owner, this.owner) ??
+      this.#breachOfCounts()
+    );
+  }
+
+  #breachOf(first: Int32Array, next: Int32Array, previous: Int32Array, column: Int32Array): string | null {
+    let live = 0;
+    for (let key = 0; key < first.length; key++) {
+      let before = NONE;
+      for (let r = first[key]!; r !== NONE; r = next[r]!) {
+        if (column[r] !== key || previous[r] !== before) return `record ${r} is in the wrong list (${key})`;
+        if (++live > this.#live) return `list ${key} has records too many`;
+        before = r;
+      }
+    }
+    return live === this.#live ? null : `${live} records in lists, ${this.#live} live`;
+  }
+
+  #breachOfCounts(): string | null {
+    for (let owner = 0; owner < this.first_of_owner.length; owner++) {
+      let count = 0;
+      for (let r = this.first_of_owner[owner]!; r !== NONE; r = this.next_of_owner[r]!) count++;
+      if (count !== this.count_of_owner[owner]) return `owner ${owner} counts ${this.count_of_owner[owner]}`;
+    }
+    for (const [task, index] of this.#index) {
+      if (index.size !== this.countOfTask(task)) return `the index of task ${task} is off`;
+      for (const [owner, record] of index)
+        if (this.task[record] !== task || this.owner[record] !== owner)
+          return `index of task ${task}: ${owner}`;
+    }
+    return null;
+  }
+
+  /** Records that exist, used or free: what it costs in memory. */
+  get pool_records(): number {
+    return this.#top;
+  }
+
   #allocate(): number {
     const free = this.#free;
     if (free !== NONE) {

@@ -178,6 +178,24 @@ export class TaskTable {
     this.payload_frames[task] = 0;
   }
 
+  /** The first breach of the ids' bookkeeping, or null: for validate(). */
+  breach(): string | null {
+    const seen = new Set<TaskId>();
+    for (const task of [...this.#free, ...this.#retired]) {
+      if (seen.has(task)) return `id ${task} is free twice`;
+      if (task >= this.#top || this.state[task] !== FORGOTTEN) return `id ${task} is free and in use`;
+      seen.add(task);
+    }
+    let live = 0;
+    for (let task = 0; task < this.#top; task++) {
+      if (this.state[task] !== FORGOTTEN) live++;
+      else if (this.flags[task]! & FLAG_PARKED) {
+        if (this.#pins[task]! <= 0) return `id ${task} is parked without a pin`;
+      } else if (!seen.has(task)) return `id ${task} is forgotten and not free`;
+    }
+    return live === this.#live ? null : `${live} tasks, counted ${this.#live}`;
+  }
+
   #grow(): void {
     const capacity = this.capacity * 2;
     this.state = grown(this.state, capacity, FORGOTTEN);

@@ -340,6 +340,11 @@ export class Transitions {
 
   // ---- the end of things
 
+  /** Tasks that {@link settle} has still to look at: none between events. */
+  get unsettled(): number {
+    return this.#unneeded.length;
+  }
+
   mayBeUnneeded(task: TaskId): void {
     const { flags } = this.books.tasks;
     if (flags[task]! & FLAG_UNNEEDED) return;
