@@ -26,7 +26,7 @@ export function readStructure({ head, sections }: PipeMessage): GraphStructure {
     keys: bytes(sections[7]),
     external_keys: bytes(sections[8]),
     annotation_sets: list(head, "annotation_sets").map(readAnnotationSet),
-    seconds: readSeconds(head),
+    cpu_seconds: readSeconds(head),
   };
   const annotated = structure.annotation_set_of_task.length;
   if (
@@ -88,7 +88,7 @@ export function readHello(head: PipeHead): UnpackerHello {
 }
 
 export function readSeconds(head: PipeHead): Seconds {
-  const seconds = head.seconds;
+  const seconds = head.cpu_seconds;
   return typeof seconds === "object" && seconds !== null ? (seconds as Seconds) : {};
 }
 

@@ -56,8 +56,8 @@ export interface GraphStructure {
   readonly annotation_sets: readonly AnnotationSet[];
   /** 0: none, else one more than the place in `annotation_sets`; of length 0 if no task has any. */
   readonly annotation_set_of_task: Uint32Array;
-  /** Wall seconds that Python spent, by step. */
-  readonly seconds: Readonly<Record<string, number>>;
+  /** CPU seconds of the thread that opened the graph, by step. */
+  readonly cpu_seconds: Readonly<Record<string, number>>;
 }
 
 /** The specs of some tasks, in the order that was asked for. */
@@ -127,7 +127,7 @@ export interface UnpackHandlers {
   /** Python waits for `sendOrder` afterwards. */
   onStructure(structure: GraphStructure, request_id: number): void;
   onSpecs(chunk: SpecChunk): void;
-  onDone(seconds: Readonly<Record<string, number>>): void;
+  onDone(cpu_seconds: Readonly<Record<string, number>>): void;
   onError(error: UnpackError): void;
 }
 

@@ -15,7 +15,7 @@ export interface PipeHead {
   readonly exception_text?: unknown;
   readonly traceback?: unknown;
   readonly traceback_text?: unknown;
-  readonly seconds?: unknown;
+  readonly cpu_seconds?: unknown;
 }
 
 /** One message from the child; the sections are views of one buffer outside the JS heap. */

@@ -1,10 +1,12 @@
 """Real update-graph messages of the installed dask release, and the check of specs that were made of them.
 
     graphs.py make CASES      writes the messages, with what Dask's own scheduler makes of them
+    graphs.py bench CASES     writes large graphs for profiles/bench-unpacker.mjs
     graphs.py check RESULTS   runs graphs from unpacked specs, and compares with Dask's results
 """
 
 import asyncio
+import contextlib
 import functools
 import operator
 import sys
@@ -22,6 +24,7 @@ from dask.datasets import timeseries
 from distributed import Client, Scheduler
 from distributed.protocol import pickle as dask_pickle
 from distributed.protocol.core import dumps
+from distributed.protocol.serialize import ToPickle
 
 OPTIONS = {"use_list": False, "raw": False, "strict_map_key": False}
 OFFSET = 1
@@ -95,19 +98,69 @@ async def cases(client):
         yield "global-annotations", client.map(inc, range(6))
 
 
-async def make(path):
+async def large_cases(client):
+    yield "map, by value", client.map(inc, range(10_000))
+    yield "map, importable", client.map(operator.neg, range(10_000))
+    yield "merge of delayed", client.compute(delayed(sum)([delayed(inc)(i) for i in range(10_000)]))
+    leaves = [delayed(operator.neg)(i) for i in range(5_000)]
+    while len(leaves) > 1:
+        leaves = [delayed(operator.add)(*pair) for pair in zip(leaves[::2], leaves[1::2])] + leaves[len(leaves) & ~1 :]
+    yield "tree", client.compute(leaves[0])
+    x = da.ones((4500, 4500), chunks=100)
+    yield "array", client.compute((x + x.T).sum())
+    frame = timeseries(end="2006-10-31", freq="1d", partition_freq="1d", seed=1)
+    yield "dataframe", client.compute(frame.groupby("name").x.mean())
+
+
+async def bench(path):
+    async with captured_client() as (client, captured):
+        out = []
+        async for name, _ in large_cases(client):
+            request = request_of(last_graph(captured))
+            out.append({"name": name, **request, "dask_us": dask_cost(request)})
+    with open(path, "wb") as file:
+        file.write(msgpack.packb(out))
+
+
+def dask_cost(request):
+    """CPU microseconds a task that Dask's scheduler spends on the same: open, materialize, cull; pickle."""
+    keys = set(msgpack.unpackb(request["keys"], **OPTIONS))
+    best = []
+    for _ in range(3):
+        header = msgpack.unpackb(request["graph"]["header"], **OPTIONS)
+        start = time.process_time()
+        graph = scheduler_module.deserialize(header, request["graph"]["frames"])
+        if request["kind"] == "expr":
+            dsk = scheduler_module._materialize_graph(graph, validate=False)[0]
+        else:
+            dsk = scheduler_module._materialize_graph(graph.data, {}, False, keys)[0]
+        dsk = scheduler_module._cull(dsk, keys)
+        opened = time.process_time()
+        for task in dsk.values():
+            dumps({"run_spec": ToPickle(task)})
+        best.append((opened - start, time.process_time() - opened))
+    return [min(column) / len(dsk) * 1e6 for column in zip(*best)]
+
+
+@contextlib.asynccontextmanager
+async def captured_client():
+    """A client whose graphs its scheduler does not see: some end the process that opens them."""
     captured = []
     async with Scheduler(dashboard_address="127.0.0.1:0", host="127.0.0.1", port=0) as s:
         async with Client(s.address, asynchronous=True, set_as_default=False) as client:
-            # The scheduler does not see the graphs: some end the process that opens them.
             client._send_to_scheduler = lambda message: captured.append(message) if "keys" in message else None
-            out = []
-            async for name, _ in cases(client):
-                out.append({"name": name, **describe(last_graph(captured))})
-            out.append({"name": "shuffle", **describe(shuffle(client, captured))})
-            for name, statement in FAULTS.items():
-                client.submit(inc, DiesOnUnpickle(statement), key=name)
-                out.append({"name": name, **request_of(last_graph(captured))})
+            yield client, captured
+
+
+async def make(path):
+    async with captured_client() as (client, captured):
+        out = []
+        async for name, _ in cases(client):
+            out.append({"name": name, **describe(last_graph(captured))})
+        out.append({"name": "shuffle", **describe(shuffle(client, captured))})
+        for name, statement in FAULTS.items():
+            client.submit(inc, DiesOnUnpickle(statement), key=name)
+            out.append({"name": name, **request_of(last_graph(captured))})
     if hasattr(scheduler_module, "LLGExpr"):
         out.append({"name": "empty", **request_of({**EMPTY, "expr_ser": serialized({})})})
     with open(path, "wb") as file:
@@ -170,7 +223,6 @@ def describe(message):
     header, frames = request["graph"]["header"], request["graph"]["frames"]
     header = msgpack.unpackb(header, **OPTIONS)
     keys = set(message["keys"])
-    started = time.process_time()
     graph = scheduler_module.deserialize(header, frames)
     annotations = message["annotations"].data or {}
     if request["kind"] == "expr":
@@ -178,7 +230,6 @@ def describe(message):
     else:
         dsk, _, by_type = scheduler_module._materialize_graph(graph.data, annotations, False, keys)
     dsk = scheduler_module._cull(dsk, keys)
-    seconds = time.process_time() - started
     tasks = [[key, sorted(task.dependencies, key=repr)] for key, task in dsk.items()]
     meaning = {}
     for key in dsk:
@@ -191,7 +242,6 @@ def describe(message):
         "tasks": msgpack.packb(tasks, default=operator.index),
         "task_annotations": meaning,
         "values": values_of(dsk, keys),
-        "seconds": seconds,
     }
 
 
@@ -233,6 +283,8 @@ if __name__ == "__main__":
     command, path = sys.argv[1:]
     if command == "make":
         asyncio.run(make(path))
+    elif command == "bench":
+        asyncio.run(bench(path))
     else:
         # As on a worker, __main__ has none of the functions that the graphs were made of.
         for name in ("inc", "add", "twice", "move", "Point", "OFFSET"):

@@ -80,42 +80,42 @@ class Requests:
         self._pipe.write({"op": "error", "id": request_id, **message})
 
     def _unpack(self, head, sections):
-        started = time.perf_counter()
+        started = time.thread_time()
         request_id, kind = head["id"], head["kind"]
         keys_section, header, frames = sections[0], sections[1], sections[2 : 2 + head["frame_count"]]
         annotation_parts = sections[2 + head["frame_count"] :]
         keys = unpack_keys(keys_section)
         graph = open_graph(kind, header, frames)
         global_annotations = (open_pickled(annotation_parts[0], annotation_parts[1:]) if annotation_parts else None) or {}
-        opened = time.perf_counter()
+        opened = time.thread_time()
         self._pipe.write({"op": "progress", "id": request_id})
         dsk, by_type = materialize(kind, graph, global_annotations, keys)
         del graph
-        materialized = time.perf_counter()
+        materialized = time.thread_time()
         self._pipe.write({"op": "progress", "id": request_id})
         annotations = Annotations(dsk, global_annotations, by_type, keep_none=kind == "expr")
         structure = Structure(dsk)
         tasks = structure.tasks
         self._tasks_since_collect += len(tasks)
-        seconds = {
+        cpu_seconds = {
             "open": opened - started,
             "materialize": materialized - opened,
-            "structure": time.perf_counter() - materialized,
+            "structure": time.thread_time() - materialized,
         }
-        self._send_structure(request_id, structure, annotations, seconds)
+        self._send_structure(request_id, structure, annotations, cpu_seconds)
         del dsk, by_type, structure
         order = self._await_order(request_id, len(tasks))
         if order is not None:
             self._send_specs(request_id, tasks, order)
 
-    def _send_structure(self, request_id, structure, annotations, seconds):
+    def _send_structure(self, request_id, structure, annotations, cpu_seconds):
         head = {
             "op": "structure",
             "id": request_id,
             "task_count": len(structure.tasks),
             "external_count": len(structure.external_keys),
             "annotation_sets": annotations.sets,
-            "seconds": seconds,
+            "cpu_seconds": cpu_seconds,
         }
         # The u32 arrays come first, so that each starts at a multiple of four.
         sections = [
@@ -151,7 +151,7 @@ class Requests:
 
     def _send_specs(self, request_id, tasks, order):
         pickler = SpecPickler(self._packb)
-        position, step, started = 0, 0, time.perf_counter()
+        position, step, started = 0, 0, time.thread_time()
         while position < len(order):
             # Small chunks first: the first tasks can go out while the rest is being pickled.
             limit = CHUNK_TASKS[min(step, len(CHUNK_TASKS) - 1)]
@@ -171,7 +171,7 @@ class Requests:
             head = {"op": "specs", "id": request_id, "first": first, "count": position - first}
             self._pipe.write(head, [[frame_starts.tobytes()], [frame_ends.tobytes()], parts])
             step += 1
-        self._pipe.write({"op": "done", "id": request_id, "seconds": {"specs": time.perf_counter() - started}})
+        self._pipe.write({"op": "done", "id": request_id, "cpu_seconds": {"specs": time.thread_time() - started}})
 
     def _exception(self, head, sections):
         pickled, text = make_exception(head["name"], sections[0], head.get("worker"))
