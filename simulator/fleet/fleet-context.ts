@@ -1,3 +1,4 @@
+import { PHASE, type Phase } from "../../src/trace/phases.ts";
 import type { Tracer } from "../../src/trace/tracer.ts";
 import type { FleetClock } from "./clock.ts";
 import { HeldKeys } from "./held-keys.ts";
@@ -11,6 +12,17 @@ import { TaskTable } from "./task-table.ts";
 /** When a zero worker hands its reports over: once a turn of its loop as Dask's workers batch, or one by one. */
 export type FlushMode = "turn" | "each";
 
+/** Who is told where the fleet's time goes, besides its own meter. Each tracer is told of one thread. */
+export interface FleetTracing {
+  /** The scheduler's, if the fleet runs on its thread: all of the fleet's work is that thread's `worker` phase. */
+  readonly host: Tracer | null;
+  /** That of the fleet's own thread: decode, worker and encode apart (the transport adds read and write). */
+  readonly own: Tracer | null;
+}
+
+/** Nobody is told. */
+export const NO_TRACING: FleetTracing = { host: null, own: null };
+
 /** What the zero workers of a fleet are made with. */
 export interface FleetContextOptions {
   readonly workers: number;
@@ -19,8 +31,7 @@ export interface FleetContextOptions {
   readonly clock: FleetClock;
   /** Where received and reported stamps go; null if nobody in the process reads them. */
   readonly stamps: StampRing | null;
-  /** The scheduler's tracer, if the fleet runs on its thread: the fleet's work is its `worker` phase. */
-  readonly tracer: Tracer | null;
+  readonly tracing: FleetTracing;
   /** Runs a function when the present callback of the event loop is over. */
   readonly defer: (run: () => void) => void;
   readonly log: (text: string) => void;
@@ -39,7 +50,6 @@ export class FleetContext {
   readonly flush_each: boolean;
   readonly clock: FleetClock;
   readonly stamps: StampRing | null;
-  readonly tracer: Tracer | null;
   readonly log: (text: string) => void;
   readonly held: HeldKeys;
   readonly batch = new ReportBatch();
@@ -47,6 +57,8 @@ export class FleetContext {
   readonly table: TaskTable;
   readonly meter = new FleetMeter();
 
+  readonly #host: Tracer | null;
+  readonly #own: Tracer | null;
   readonly #defer: (run: () => void) => void;
   readonly #logged = new Set<string>();
   #owner: BatchOwner | null = null;
@@ -57,7 +69,8 @@ export class FleetContext {
     this.flush_each = options.flush === "each";
     this.clock = options.clock;
     this.stamps = options.stamps;
-    this.tracer = options.tracer;
+    this.#host = options.tracing.host;
+    this.#own = options.tracing.own;
     this.log = options.log;
     this.#defer = options.defer;
     this.held = new HeldKeys(options.workers);
@@ -80,7 +93,7 @@ export class FleetContext {
       this.#flush_deferred = true;
       this.#defer(() => {
         this.#flush_deferred = false;
-        this.flush();
+        this.#flushAtTurnEnd();
       });
     }
   }
@@ -90,13 +103,44 @@ export class FleetContext {
     const owner = this.#owner;
     if (owner === null || this.batch.count === 0) return;
     const { meter, clock } = this;
+    const count = this.batch.count;
     const bytes = this.batch.take();
     const start_ns = clock.now();
+    meter.batch_out.record(count);
     meter.batches_out++;
     meter.bytes_out += bytes.length;
-    meter.last_report_ns = start_ns;
     owner.sendBatch(bytes, start_ns);
     meter.write_ns += clock.now() - start_ns;
+  }
+
+  /** The fleet works from here to {@link endWork}, within a callback of the loop. */
+  beginWork(): void {
+    if (this.#host !== null) this.#host.enter(PHASE.worker);
+  }
+
+  endWork(): void {
+    if (this.#host !== null) this.#host.exit();
+  }
+
+  /** A phase of the fleet's own begins: a reading of its clock. */
+  enter(phase: Phase): number {
+    return this.#own === null ? this.clock.now() : this.#own.enter(phase);
+  }
+
+  /** The phase entered last ends: a reading of the clock. */
+  exit(): number {
+    return this.#own === null ? this.clock.now() : this.#own.exit();
+  }
+
+  /** The deferred function runs outside the callback that deferred it: a callback of its own for the tracers. */
+  #flushAtTurnEnd(): void {
+    const tracer = this.#own ?? this.#host;
+    if (this.batch.count === 0) return;
+    if (tracer !== null) tracer.begin("other");
+    this.beginWork();
+    this.flush();
+    this.endWork();
+    if (tracer !== null) tracer.end();
   }
 
   /** Drops what is in the batch if it is `owner`'s: its connection is gone. */

@@ -2,9 +2,8 @@ import { performance } from "node:perf_hooks";
 import type { Transport } from "../../src/comm/connection.ts";
 import { WireMap } from "../../src/protocol/values.ts";
 import { threadCpuNs } from "../../src/trace/cpu.ts";
-import type { Tracer } from "../../src/trace/tracer.ts";
 import { type FleetClock, SystemFleetClock } from "./clock.ts";
-import { FleetContext, type FlushMode } from "./fleet-context.ts";
+import { FleetContext, type FleetTracing, type FlushMode } from "./fleet-context.ts";
 import { countsBetween, type FleetCounts, type FleetMeter } from "./meter.ts";
 import { type Release, releaseTraits } from "./release.ts";
 import { RpcClient } from "./rpc-client.ts";
@@ -21,8 +20,7 @@ export interface FleetOptions {
   readonly flush: FlushMode;
   /** Shared memory for the stamps of hops; null if nobody reads them. */
   readonly stamps: StampMemory | null;
-  /** The scheduler's tracer, if the fleet runs on its thread. */
-  readonly tracer: Tracer | null;
+  readonly tracing: FleetTracing;
   readonly clock?: FleetClock;
   readonly log: (text: string) => void;
 }
@@ -81,7 +79,7 @@ export class Fleet {
       flush: options.flush,
       clock: this.#clock,
       stamps: options.stamps === null ? null : new StampRing(options.stamps),
-      tracer: options.tracer,
+      tracing: options.tracing,
       defer: queueMicrotask,
       log: options.log,
     });
@@ -135,11 +133,6 @@ export class Fleet {
     for (const session of this.#sessions) session.close(reason);
   }
 
-  /** Calls back with the time between a worker's report and its next task, for each batch that brings tasks. */
-  onGap(record: (gap_ns: number) => void): void {
-    for (const session of this.#sessions) session.worker.onGap = record;
-  }
-
   /** A moment to measure from. */
   mark(): FleetMark {
     return {
@@ -177,6 +170,7 @@ export class Fleet {
       rssBytes: () => this.#rssBytes(),
       onClosed: (_, reason) => this.#onClosed(reason),
     });
+    if (this.#closing) throw new Error("the fleet was closed while it started");
     this.#sessions[index] = session;
     this.#open++;
     await session.start();

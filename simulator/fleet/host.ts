@@ -1,4 +1,5 @@
 import { Worker } from "node:worker_threads";
+import { type FiguresMessage, figuresFromMessage, type WindowFigures } from "../../src/trace/figures.ts";
 import type { FleetFigures } from "./fleet.ts";
 import type { GraphData } from "./graph-message.ts";
 import type {
@@ -64,6 +65,11 @@ export class FleetThread implements FleetDriver {
 
   submit(): Promise<SubmissionReport> {
     return this.#ask({ kind: "submit" }) as Promise<SubmissionReport>;
+  }
+
+  async recorded(): Promise<WindowFigures | null> {
+    const message = (await this.#ask({ kind: "recorded" })) as FiguresMessage | null;
+    return message === null ? null : figuresFromMessage(message);
   }
 
   release(timeout_ms: number): Promise<ReleaseReport> {

@@ -1,3 +1,5 @@
+import { Histogram } from "../../src/trace/histogram.ts";
+
 /**
  * What a fleet did and how long it took, as it saw it. Times in nanoseconds of the fleet's clock; the phases are
  * those of CONTRACT's `fleet.phases` that are measured by spans (`read` and `idle` come from the event loop).
@@ -26,9 +28,15 @@ export class FleetMeter {
   bytes_in = 0;
   bytes_out = 0;
 
-  /** The first compute-task was taken, the last report was handed over; 0 before. */
+  /** The first compute-task was taken, the last report of one was handed over; 0 before. */
   first_task_ns = 0;
-  last_report_ns = 0;
+  last_finished_ns = 0;
+
+  /** Messages in each batch of a stream. */
+  readonly batch_in = new Histogram();
+  readonly batch_out = new Histogram();
+  /** From a worker's report of a task to the batch that brings its next one, ns. */
+  readonly report_to_next_task = new Histogram();
 
   /** By name: stream operations that no zero worker knows. */
   readonly unknown_ops = new Map<string, number>();

@@ -1,8 +1,9 @@
 import type { Transport } from "../../src/comm/connection.ts";
-import type { Tracer } from "../../src/trace/tracer.ts";
+import type { WindowFigures } from "../../src/trace/figures.ts";
+import type { Recorder } from "../../src/trace/recorder.ts";
 import { ClientStandIn, type SubmissionTimes } from "./client.ts";
 import { Fleet, type FleetFigures, type FleetMark } from "./fleet.ts";
-import type { FlushMode } from "./fleet-context.ts";
+import type { FleetTracing, FlushMode } from "./fleet-context.ts";
 import { type GraphData, GraphMessage } from "./graph-message.ts";
 import type { Release } from "./release.ts";
 import type { StampMemory } from "./stamps.ts";
@@ -17,6 +18,8 @@ export interface SessionOptions {
   readonly stamps: StampMemory | null;
   /** False where real clients submit: then there is no stand-in. */
   readonly client: boolean;
+  /** Record where the fleet's own thread spends its time. Of no effect where it has no thread of its own. */
+  readonly trace: boolean;
 }
 
 /** What a started session tells. */
@@ -38,7 +41,7 @@ export interface ReleaseReport {
 
 /**
  * A fleet and its client stand-in, wherever they run: in this thread ({@link FleetSession}) or in one of their own
- * (`FleetThread`). One submission: prepare, submit, release; in this order, each awaited.
+ * (`FleetThread`). One submission: prepare, submit, recorded (with `trace`), release; in this order, each awaited.
  */
 export interface FleetDriver {
   start(): Promise<SessionStarted>;
@@ -48,6 +51,8 @@ export interface FleetDriver {
   prepare(suffix: string): Promise<void>;
   /** Hands over what was prepared. Resolves when the last wanted key was reported, rejects if one never will be. */
   submit(): Promise<SubmissionReport>;
+  /** What the fleet's own recorder saw between the last submission's two times; null if there is none. */
+  recorded(): Promise<WindowFigures | null>;
   /** Gives the wanted keys up, and waits until no worker holds a key, or `timeout_ms` are over. */
   release(timeout_ms: number): Promise<ReleaseReport>;
   /** What the fleet did since its start, or since the last call. */
@@ -63,6 +68,15 @@ interface Prepared {
 
 const RELEASE_POLL_MS = 1;
 
+/** Where a session lives. */
+export interface SessionSurroundings {
+  readonly transport: Transport;
+  readonly tracing: FleetTracing;
+  /** That of the fleet's own thread, whose windows the session opens and closes; the same as `tracing.own`. */
+  readonly recorder: Recorder | null;
+  readonly log: (text: string) => void;
+}
+
 /** A fleet and its client stand-in in this thread. */
 export class FleetSession implements FleetDriver {
   readonly fleet: Fleet;
@@ -72,16 +86,15 @@ export class FleetSession implements FleetDriver {
   #prepared: Prepared | null = null;
   #submitted: Prepared | null = null;
   #mark: FleetMark;
+  readonly #recorder: Recorder | null;
+  #times: SubmissionTimes | null = null;
 
-  constructor(
-    options: SessionOptions,
-    transport: Transport,
-    tracer: Tracer | null,
-    log: (text: string) => void,
-  ) {
+  constructor(options: SessionOptions, surroundings: SessionSurroundings) {
     const { address, workers, release, flush, stamps } = options;
+    const { transport, tracing, log } = surroundings;
+    this.#recorder = surroundings.recorder;
     this.#options = options;
-    this.fleet = new Fleet({ transport, address, workers, release, flush, stamps, tracer, log });
+    this.fleet = new Fleet({ transport, address, workers, release, flush, stamps, tracing, log });
     this.#client = options.client ? new ClientStandIn(transport, this.fleet.clock) : null;
     this.#mark = this.fleet.mark();
   }
@@ -110,8 +123,18 @@ export class FleetSession implements FleetDriver {
     this.#prepared = null;
     this.#submitted = prepared;
     const mark = this.fleet.mark();
+    this.#recorder?.openWindow();
+    this.#times = null;
     const times = await this.#client.submit(prepared.chunks, prepared.wanted);
+    this.#times = times;
     return { ...times, figures: this.fleet.figuresSince(mark) };
+  }
+
+  async recorded(): Promise<WindowFigures | null> {
+    if (this.#recorder === null || this.#times === null) return null;
+    const { submitted_ns, reported_ns } = this.#times;
+    this.#times = null;
+    return this.#recorder.closeWindow({ start_ns: submitted_ns, end_ns: reported_ns });
   }
 
   async release(timeout_ms: number): Promise<ReleaseReport> {
@@ -132,6 +155,7 @@ export class FleetSession implements FleetDriver {
   }
 
   async close(): Promise<void> {
+    this.#recorder?.close();
     this.#client?.close();
     this.fleet.close("the fleet is closed");
     await this.fleet.closed;

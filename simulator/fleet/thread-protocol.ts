@@ -1,3 +1,4 @@
+import type { FiguresMessage } from "../../src/trace/figures.ts";
 import type { FleetFigures } from "./fleet.ts";
 import type { GraphData } from "./graph-message.ts";
 import type { ReleaseReport, SessionOptions, SessionStarted, SubmissionReport } from "./session.ts";
@@ -8,11 +9,19 @@ export type ThreadRequest =
   | { readonly kind: "load"; readonly graph: GraphData }
   | { readonly kind: "prepare"; readonly suffix: string }
   | { readonly kind: "submit" }
+  | { readonly kind: "recorded" }
   | { readonly kind: "release"; readonly timeout_ms: number }
   | { readonly kind: "figures" }
   | { readonly kind: "close" };
 
-export type ThreadResult = SessionStarted | SubmissionReport | ReleaseReport | FleetFigures | undefined;
+export type ThreadResult =
+  | SessionStarted
+  | SubmissionReport
+  | ReleaseReport
+  | FleetFigures
+  | FiguresMessage
+  | null
+  | undefined;
 
 /** What the thread tells: an answer to each request in turn, and log lines at any time. */
 export type ThreadMessage =

@@ -2,6 +2,8 @@
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { unreachable } from "../../src/base/assert.ts";
 import { TcpTransport } from "../../src/comm/tcp.ts";
+import { figuresToMessage } from "../../src/trace/figures.ts";
+import { Recorder } from "../../src/trace/recorder.ts";
 import { FleetSession } from "./session.ts";
 import type { ThreadData, ThreadMessage, ThreadRequest, ThreadResult } from "./thread-protocol.ts";
 
@@ -10,7 +12,13 @@ serve(parentPort, workerData as ThreadData);
 
 function serve(port: MessagePort, options: ThreadData): void {
   const tell = (message: ThreadMessage): void => port.postMessage(message);
-  const session = new FleetSession(options, new TcpTransport(), null, (text) => tell({ kind: "log", text }));
+  const recorder = options.trace ? new Recorder() : null;
+  const session = new FleetSession(options, {
+    transport: new TcpTransport({ tracer: recorder }),
+    tracing: { host: null, own: recorder },
+    recorder,
+    log: (text) => tell({ kind: "log", text }),
+  });
   let previous: Promise<void> = Promise.resolve();
   port.on("message", (request: ThreadRequest) => {
     previous = previous
@@ -37,6 +45,8 @@ function run(session: FleetSession, request: ThreadRequest): Promise<ThreadResul
       return session.prepare(request.suffix).then(() => undefined);
     case "submit":
       return session.submit();
+    case "recorded":
+      return session.recorded().then((figures) => (figures === null ? null : figuresToMessage(figures)));
     case "release":
       return session.release(request.timeout_ms);
     case "figures":

@@ -64,6 +64,11 @@ export class WorkerSession implements WorkerPort {
     const stream = await handshakeAsConnector(await transport.connect(scheduler_address));
     this.#stream = stream;
     this.#listener = await transport.listen(listenAddress(stream.local), (peer) => void this.#serve(peer));
+    if (this.#closed) {
+      stream.destroy("the worker was closed while it started");
+      await this.#closeListener();
+      throw new Error("the worker was closed while it started");
+    }
     const reply = await new Promise<WireValue>((resolve, reject) => {
       stream.onMessage = (message) => {
         try {

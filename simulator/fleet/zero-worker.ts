@@ -52,8 +52,6 @@ export class ZeroWorker implements BatchOwner {
   #missed = new Int32Array(64);
   #missed_end = new Int32Array(64);
   #missed_count = 0;
-  /** Called with the time from a worker's last report to its next task, in ns. */
-  onGap: ((gap_ns: number) => void) | null = null;
 
   constructor(index: number, context: FleetContext, port: WorkerPort) {
     this.index = index;
@@ -69,16 +67,14 @@ export class ZeroWorker implements BatchOwner {
   /** Takes one message (a list of messages) of the stream. Reports leave by `sendBatch` when the turn is over. */
   receive(message: FramedMessage): void {
     if (this.#closed) return;
-    const { tracer, meter, clock } = this.#context;
-    if (tracer !== null) tracer.enter(PHASE.worker);
+    const { meter } = this.#context;
+    this.#context.beginWork();
     try {
-      const now_ns = clock.now();
       meter.batches_in++;
       meter.bytes_in += message.end - message.start;
-      this.#context.writer.setTime(clock.unixSeconds(now_ns));
-      this.#take(message.bytes, message.frameStart(0), message.frameEnd(0), now_ns);
+      this.#take(message.bytes, message.frameStart(0), message.frameEnd(0));
     } finally {
-      if (tracer !== null) tracer.exit();
+      this.#context.endWork();
     }
   }
 
@@ -129,12 +125,17 @@ export class ZeroWorker implements BatchOwner {
     this.#context.stamps?.reported(this.index, this.#reported, this.#sequence, now_ns);
     this.#reported = this.#sequence;
     this.#last_report_ns = now_ns;
+    this.#context.meter.last_finished_ns = now_ns;
   }
 
-  #take(bytes: Uint8Array, start: number, end: number, now_ns: number): void {
-    const { table, meter } = this.#context;
+  #take(bytes: Uint8Array, start: number, end: number): void {
+    const context = this.#context;
+    const { table, meter } = context;
+    let decode_from_ns = context.enter(PHASE.decode);
+    const received_ns = decode_from_ns;
+    context.writer.setTime(context.clock.unixSeconds(received_ns));
     let { at, count } = arrayHeader(bytes, start, end);
-    let decode_from_ns = now_ns;
+    meter.batch_in.record(count);
     table.clear();
     for (; count > 0; count--) {
       meter.messages_in++;
@@ -145,31 +146,32 @@ export class ZeroWorker implements BatchOwner {
         continue;
       }
       const element_end = skipValue(bytes, at, end);
-      decode_from_ns = this.#runTasks(bytes, decode_from_ns, now_ns);
-      this.#takeOther(bytes, at, element_end, now_ns);
-      at = element_end;
+      meter.decode_ns += context.exit() - decode_from_ns;
+      this.#runTasks(bytes, received_ns);
+      this.#takeOther(bytes, at, element_end, received_ns);
       if (this.#closed) return;
+      at = element_end;
+      decode_from_ns = context.enter(PHASE.decode);
     }
-    this.#runTasks(bytes, decode_from_ns, now_ns);
+    meter.decode_ns += context.exit() - decode_from_ns;
+    this.#runTasks(bytes, received_ns);
   }
 
-  /** Does the tasks of the table, in two passes. Returns the time when it was done. */
-  #runTasks(bytes: Uint8Array, decode_from_ns: number, received_ns: number): number {
-    const { table, meter, clock } = this.#context;
-    const decoded_ns = clock.now();
-    meter.decode_ns += decoded_ns - decode_from_ns;
-    if (table.count === 0) return decoded_ns;
+  /** Does the tasks of the table, in two passes. */
+  #runTasks(bytes: Uint8Array, received_ns: number): void {
+    const context = this.#context;
+    const { table, meter } = context;
+    if (table.count === 0) return;
+    const work_from_ns = context.enter(PHASE.worker);
     this.#countTasks(table.count, received_ns);
     this.#workTasks(bytes);
-    const worked_ns = clock.now();
+    meter.work_ns += context.exit() - work_from_ns;
+    const encode_from_ns = context.enter(PHASE.encode);
     const write_before_ns = meter.write_ns;
     this.#writeTasks(bytes);
-    const encoded_ns = clock.now();
-    meter.work_ns += worked_ns - decoded_ns;
     // With `each`, writing happens in between, and is taken out.
-    meter.encode_ns += encoded_ns - worked_ns - (meter.write_ns - write_before_ns);
+    meter.encode_ns += context.exit() - encode_from_ns - (meter.write_ns - write_before_ns);
     table.clear();
-    return encoded_ns;
   }
 
   #countTasks(count: number, received_ns: number): void {
@@ -178,7 +180,7 @@ export class ZeroWorker implements BatchOwner {
     meter.tasks_received += count;
     stamps?.received(this.index, this.#sequence, this.#sequence + count, received_ns);
     this.#sequence += count;
-    if (this.onGap !== null && this.#last_report_ns > 0) this.onGap(received_ns - this.#last_report_ns);
+    if (this.#last_report_ns > 0) meter.report_to_next_task.record(received_ns - this.#last_report_ns);
   }
 
   /** The worker's step: every dependency not held is held now, then the task's own key. */
@@ -302,7 +304,7 @@ export class ZeroWorker implements BatchOwner {
     if (table.walk(bytes, 0, bytes.length) !== bytes.length) {
       throw new ProtocolError("COMPUTE_TASK_FORM", "a compute-task whose key or who_has cannot be read");
     }
-    this.#runTasks(bytes, this.#context.clock.now(), now_ns);
+    this.#runTasks(bytes, now_ns);
   }
 
   /** Answers `task-erred`: a graph that needs real work ends with a text instead of a wrong result. */

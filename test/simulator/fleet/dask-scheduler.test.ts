@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { afterEach, describe, expect, test } from "vitest";
 import { Fleet, type FleetOptions } from "../../../simulator/fleet/fleet.ts";
+import { NO_TRACING } from "../../../simulator/fleet/fleet-context.ts";
 import { TcpTransport } from "../../../src/comm/tcp.ts";
 
 const processes: ChildProcess[] = [];
@@ -70,7 +71,7 @@ async function startFleet(address: string, options: Partial<FleetOptions>): Prom
     release: "2026.8",
     flush: "turn",
     stamps: null,
-    tracer: null,
+    tracing: NO_TRACING,
     log: (text) => log.push(text),
     ...options,
   });

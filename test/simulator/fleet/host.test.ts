@@ -3,6 +3,7 @@ import { packGraph } from "../../../simulator/fleet/graph-message.ts";
 import { FleetThread } from "../../../simulator/fleet/host.ts";
 import { createStampMemory, StampReader } from "../../../simulator/fleet/stamps.ts";
 import { TcpTransport } from "../../../src/comm/tcp.ts";
+import { PHASE } from "../../../src/trace/phases.ts";
 import { mergeGraph } from "./graphs.ts";
 import { MiniScheduler } from "./mini-scheduler.ts";
 
@@ -19,7 +20,7 @@ async function start(workers: number, memory_slots = 64) {
   const stamps = createStampMemory(workers, memory_slots);
   const log: string[] = [];
   const thread = new FleetThread(
-    { address, workers, release: "2026.8", flush: "turn", stamps, client: true },
+    { address, workers, release: "2026.8", flush: "turn", stamps, client: true, trace: true },
     (text) => log.push(text),
   );
   closing.push(() => thread.kill());
@@ -48,6 +49,12 @@ describe("a fleet in a thread of its own", () => {
       after_ns,
     ];
     expect(moments).toEqual(moments.toSorted((a, b) => a - b));
+    const window = await thread.recorded();
+    expect(window?.unbalanced).toBe(0);
+    const phases = [PHASE.read, PHASE.decode, PHASE.worker, PHASE.encode, PHASE.write];
+    expect(Math.min(...phases.map((phase) => window!.phase_ns[phase]!))).toBeGreaterThan(0);
+    expect(window!.end_ns).toBeLessThanOrEqual(report.reported_ns);
+    expect(await thread.recorded()).toBeNull();
     expect(await thread.release(10_000)).toEqual({ keys_left: 0 });
     expect((await thread.figures()).tasks_received).toBe(41);
     await thread.close();

@@ -1,6 +1,10 @@
 import { readFileSync } from "node:fs";
 import type { FleetClock } from "../../../simulator/fleet/clock.ts";
-import { FleetContext, type FleetContextOptions } from "../../../simulator/fleet/fleet-context.ts";
+import {
+  FleetContext,
+  type FleetContextOptions,
+  NO_TRACING,
+} from "../../../simulator/fleet/fleet-context.ts";
 import type { Release } from "../../../simulator/fleet/release.ts";
 import { ZeroWorker } from "../../../simulator/fleet/zero-worker.ts";
 import { FRAME_LIMITS, type FramedMessage, FrameReader, frameMessage } from "../../../src/protocol/frames.ts";
@@ -68,7 +72,7 @@ export class WorkerBench {
       flush: "turn",
       clock: this.clock,
       stamps: null,
-      tracer: null,
+      tracing: NO_TRACING,
       defer: (run) => this.#deferred.push(run),
       log: (text) => this.log.push(text),
       ...options,
