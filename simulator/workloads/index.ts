@@ -1,0 +1,2 @@
+export { parseWorkload } from "./parse.ts";
+export { type Workload, WorkloadError } from "./workload.ts";
