@@ -125,7 +125,12 @@ export class FleetSession implements FleetDriver {
     const mark = this.fleet.mark();
     this.#recorder?.openWindow();
     this.#times = null;
-    const times = await this.#client.submit(prepared.chunks, prepared.wanted);
+    const times = await this.#client
+      .submit(prepared.chunks, prepared.wanted)
+      .catch(async (error: unknown) => {
+        await this.#recorder?.closeWindow();
+        throw error;
+      });
     this.#times = times;
     return { ...times, figures: this.fleet.figuresSince(mark) };
   }

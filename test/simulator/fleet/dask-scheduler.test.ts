@@ -1,16 +1,23 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterEach, describe, expect, test } from "vitest";
+import { attachFleet } from "../../../simulator/fleet/attach.ts";
 import { Fleet, type FleetOptions } from "../../../simulator/fleet/fleet.ts";
 import { NO_TRACING } from "../../../simulator/fleet/fleet-context.ts";
 import { TcpTransport } from "../../../src/comm/tcp.ts";
 
 const processes: ChildProcess[] = [];
 const fleets: Fleet[] = [];
+const folders: string[] = [];
 
 afterEach(async () => {
   for (const fleet of fleets.splice(0)) fleet.close("test over");
+  for (const folder of folders.splice(0)) await rm(folder, { recursive: true });
+  log.length = 0;
   await Promise.all(
     processes.splice(0).map(async (child) => {
       if (child.exitCode !== null || child.signalCode !== null) return;
@@ -104,5 +111,75 @@ describe.each([
     expect([...fleet.meter.unknown_ops]).toEqual([]);
     expect(log).toEqual([]);
     await expect.poll(() => fleet.context.held.total, { timeout: 10_000 }).toBe(0);
+  });
+});
+
+describe("rsds fleet at Dask's own scheduler", () => {
+  async function attach(
+    seconds: number | null,
+    signal: AbortSignal,
+    use: (address: string) => Promise<unknown>,
+  ) {
+    const address = await startScheduler("2026.8.0");
+    const out = await mkdtemp(join(tmpdir(), "rsds-fleet-"));
+    folders.push(out);
+    let used: Promise<unknown> = Promise.resolve();
+    const attached = attachFleet(
+      {
+        address: address.replace("tcp://", ""),
+        workers: 24,
+        release: "2026.8",
+        flush: "each",
+        seconds,
+        out,
+        log: (text) => log.push(text),
+        onStarted: () => {
+          used = use(address);
+        },
+      },
+      signal,
+    );
+    return { ...(await attached), out, used: await used };
+  }
+
+  test("writes what it saw when it is interrupted, scatter and keys included", async () => {
+    const abort = new AbortController();
+    const script = `
+data = client.scatter(list(range(5)))
+futures = client.map(lambda x, y: x + y, range(100), [data[0]] * 100)
+wait(futures, timeout=60)
+answers = dict(keys=sum(len(keys) for keys in client.has_what().values()), values=client.gather(futures[:2] + data[:1]))
+try:
+    client.run(lambda: 1)
+except Exception as error:
+    answers["run"] = str(error)
+answers["stacks"] = len(client.call_stack(futures))
+print(json.dumps(answers))
+`;
+    const { document, ended, out, used } = await attach(null, abort.signal, async (address) => {
+      const answers = await runClient("2026.8.0", address, script);
+      abort.abort();
+      return answers;
+    });
+    expect(used).toMatchObject({ values: [42, 42, 42], stacks: 0 });
+    expect((used as { keys: number }).keys).toBeGreaterThanOrEqual(105);
+    expect((used as { run: string }).run).toContain("a zero worker cannot do run: it has no Python");
+    expect(ended).toBe("interrupted");
+    expect(document).toMatchObject({
+      schema: "rsds.fleet/1",
+      tasks: 100,
+      run: { workers: 24, flush: "each" },
+    });
+    expect(document.batch_out.max).toBe(1);
+    expect(JSON.parse(await readFile(join(out, "summary.json"), "utf8"))).toEqual(document);
+  });
+
+  test("ends by itself after the seconds that it was given, and when the scheduler goes away", async () => {
+    expect((await attach(0.3, new AbortController().signal, async () => null)).ended).toBe("seconds");
+    const { ended, document } = await attach(null, new AbortController().signal, async () => {
+      processes.at(-1)!.kill("SIGTERM");
+    });
+    expect(ended).not.toBe("");
+    expect(document.tasks).toBe(0);
   });
 });

@@ -4,7 +4,9 @@ import { packGraph } from "../../../simulator/fleet/graph-message.ts";
 import { RELEASES, type Release } from "../../../simulator/fleet/release.ts";
 import { RpcClient } from "../../../simulator/fleet/rpc-client.ts";
 import { FleetSession } from "../../../simulator/fleet/session.ts";
+import type { Transport } from "../../../src/comm/connection.ts";
 import { handshakeAsConnector } from "../../../src/comm/handshake.ts";
+import { MemoryTransport } from "../../../src/comm/memory.ts";
 import { TcpTransport } from "../../../src/comm/tcp.ts";
 import { frameMessage } from "../../../src/protocol/frames.ts";
 import { decodeMessage, encodeMessage } from "../../../src/protocol/message.ts";
@@ -36,11 +38,14 @@ async function start(
   release: Release,
   workers: number,
   change: (scheduler: MiniScheduler) => void = () => undefined,
+  transport: Transport = new TcpTransport(),
 ) {
-  const transport = new TcpTransport();
   const scheduler = new MiniScheduler(release);
   change(scheduler);
-  const address = await scheduler.listen(transport, "tcp://127.0.0.1:0");
+  const address = await scheduler.listen(
+    transport,
+    transport instanceof TcpTransport ? "tcp://127.0.0.1:0" : "inproc://",
+  );
   closing.push(() => scheduler.close());
   const options = {
     address,
@@ -94,8 +99,11 @@ describe.each(RELEASES)("a fleet session of %s", (release) => {
     expect(new Set(scheduler.heartbeats.map((beat) => beat.get("address"))).size).toBe(2);
   });
 
-  test("runs a graph to the end, twice, and holds nothing afterwards", async () => {
-    const { session, scheduler } = await start(release, 5);
+  test.each([
+    ["TCP", new TcpTransport()],
+    ["memory", new MemoryTransport()],
+  ])("runs a graph over %s to the end, twice, and holds nothing afterwards", async (_, transport) => {
+    const { session, scheduler } = await start(release, 5, undefined, transport);
     await session.start();
     await session.load(packGraph(mergeGraph(100), null));
     for (const suffix of ["-0", "-1"]) {
