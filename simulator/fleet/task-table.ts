@@ -1,5 +1,4 @@
-import { isCanonicalKey } from "../../src/protocol/keys.ts";
-import { skipValue } from "../../src/protocol/msgpack.ts";
+import { isPlainKey, opBytes, skip } from "./fields.ts";
 import type { ReleaseTraits } from "./release.ts";
 
 /** Columns of a row: positions in the message's bytes. */
@@ -20,7 +19,7 @@ export const ROW = 8;
 /** What {@link TaskTable.walk} answers when the element is not a plain `compute-task`. */
 export const NOT_PLAIN = -1;
 
-const OP_COMPUTE_TASK = Buffer.from("\xa2op\xaccompute-task", "latin1");
+const OP_COMPUTE_TASK = opBytes("compute-task");
 const LETTER_K = 0x6b;
 const LETTER_R = 0x72;
 const LETTER_S = 0x73;
@@ -166,23 +165,6 @@ function startsWithOp(bytes: Uint8Array, at: number): boolean {
     if (bytes[at + i] !== OP_COMPUTE_TASK[i]) return false;
   }
   return true;
-}
-
-/** The shortest msgpack form, which is what a key is compared by. Nearly all keys are texts: two compares. */
-function isPlainKey(bytes: Uint8Array, start: number, end: number): boolean {
-  const head = bytes[start]!;
-  if ((head & 0xe0) === 0xa0 || (head === 0xd9 && bytes[start + 1]! > 31)) return end <= bytes.length;
-  return isCanonicalKey(bytes, start, end);
-}
-
-/** Position after one value; the short forms are done here, the others by the codec. */
-function skip(bytes: Uint8Array, at: number, end: number): number {
-  const head = bytes[at]!;
-  if (head < 0x80 || head >= 0xe0 || head === 0xc0 || head === 0xc2 || head === 0xc3) return at + 1;
-  if ((head & 0xe0) === 0xa0) return at + 1 + (head & 31);
-  if (head === 0x80 || head === 0x90) return at + 1;
-  if (head === 0xd9) return at + 2 + bytes[at + 1]!;
-  return skipValue(bytes, at, end);
 }
 
 function doubled(array: Int32Array<ArrayBuffer>): Int32Array<ArrayBuffer> {

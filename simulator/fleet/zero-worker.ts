@@ -6,6 +6,16 @@ import { packValue, skipValue, unpackValue } from "../../src/protocol/msgpack.ts
 import { WireMap, type WireValue } from "../../src/protocol/values.ts";
 import { PHASE } from "../../src/trace/phases.ts";
 import { exceptionValue } from "./answers.ts";
+import {
+  type ArrayHeader,
+  arrayHeader,
+  Fields,
+  isPlainKey,
+  labelBytes,
+  NO_FIELD,
+  opBytes,
+  skip,
+} from "./fields.ts";
 import type { BatchOwner, FleetContext } from "./fleet-context.ts";
 import { COLUMN, NOT_PLAIN, ROW } from "./task-table.ts";
 
@@ -16,6 +26,10 @@ export interface WorkerPort {
   /** The scheduler asked the worker to close, or ended the stream. */
   onCloseAsked(reason: string): void;
 }
+
+const RELEASE_OPS = [opBytes("free-keys"), opBytes("remove-replicas")];
+const KEYS_LABEL = labelBytes("keys");
+const STIMULUS_LABEL = labelBytes("stimulus_id");
 
 /** Operations that a real worker knows and that leave nothing to do where nothing is fetched or computed. */
 const NOTHING_TO_DO: ReadonlySet<string> = new Set([
@@ -48,6 +62,7 @@ export class ZeroWorker implements BatchOwner {
   #reported = 0;
   #last_report_ns = 0;
   #closed = false;
+  readonly #fields = new Fields();
   /** Keys that a task of the batch made the worker hold: start and end; and where each task's end in it. */
   #missed = new Int32Array(64);
   #missed_end = new Int32Array(64);
@@ -134,7 +149,7 @@ export class ZeroWorker implements BatchOwner {
     let decode_from_ns = context.enter(PHASE.decode);
     const received_ns = decode_from_ns;
     context.writer.setTime(context.clock.unixSeconds(received_ns));
-    let { at, count } = arrayHeader(bytes, start, end);
+    let { at, count } = elements(bytes, start, end);
     meter.batch_in.record(count);
     table.clear();
     for (; count > 0; count--) {
@@ -246,6 +261,7 @@ export class ZeroWorker implements BatchOwner {
 
   /** Everything that is not a plain `compute-task`: rare enough for values. */
   #takeOther(bytes: Uint8Array, start: number, end: number, now_ns: number): void {
+    if (this.#releaseInBytes(bytes, start, end)) return;
     const message = unpackValue(bytes, start, end);
     if (message === "OK") return; // distributed's streams skip it too
     const op = message instanceof WireMap ? message.get("op") : undefined;
@@ -359,6 +375,36 @@ export class ZeroWorker implements BatchOwner {
     this.release(keys, message.get("stimulus_id") ?? null);
   }
 
+  /** The same without values, where the keys are in their plain form: about one key comes for each task. */
+  #releaseInBytes(bytes: Uint8Array, start: number, end: number): boolean {
+    const context = this.#context;
+    const fields = this.#fields;
+    const count = fields.count(bytes, start, RELEASE_OPS);
+    if (count === NO_FIELD || !fields.find(bytes, start, end, count, STIMULUS_LABEL)) return false;
+    const stimulus = bytes.subarray(fields.start, fields.end);
+    if (!fields.find(bytes, start, end, count, KEYS_LABEL)) return false;
+    const keys = arrayHeader(bytes, fields.start, fields.end);
+    if (keys === null) return false;
+    const keys_end = fields.end;
+    // All or nothing: a list with an unusual key is left to values as a whole.
+    for (let i = 0, at = keys.at; i < keys.count; i++) {
+      const next = skip(bytes, at, keys_end);
+      if (next > keys_end || !isPlainKey(bytes, at, next)) return false;
+      at = next;
+    }
+    context.own(this);
+    for (let i = 0, at = keys.at; i < keys.count; i++) {
+      const next = skip(bytes, at, keys_end);
+      if (context.held.remove(this.index, bytes, at, next)) {
+        context.meter.keys_released++;
+        context.writer.releaseWorkerData(bytes, at, next, stimulus);
+        context.written();
+      }
+      at = next;
+    }
+    return true;
+  }
+
   #onAcquire(message: WireMap): void {
     const context = this.#context;
     const who_has = message.get("who_has");
@@ -391,16 +437,7 @@ function textOf(value: WireValue | undefined): string | undefined {
 }
 
 /** Where the elements of a stream message begin, and how many they are; a bare message counts as a list of one. */
-function arrayHeader(bytes: Uint8Array, start: number, end: number): { at: number; count: number } {
-  const head = bytes[start] ?? 0xc1;
+function elements(bytes: Uint8Array, start: number, end: number): ArrayHeader {
   if (start >= end) throw new ProtocolError("TRUNCATED", "an empty message");
-  if ((head & 0xf0) === 0x90) return { at: start + 1, count: head & 15 };
-  if (head === 0xdc && start + 3 <= end) {
-    return { at: start + 3, count: (bytes[start + 1]! << 8) | bytes[start + 2]! };
-  }
-  if (head === 0xdd && start + 5 <= end) {
-    const view = new DataView(bytes.buffer, bytes.byteOffset + start + 1, 4);
-    return { at: start + 5, count: view.getUint32(0) };
-  }
-  return { at: start, count: 1 };
+  return arrayHeader(bytes, start, end) ?? { at: start, count: 1 };
 }

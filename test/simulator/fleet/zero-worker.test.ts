@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { RELEASES, type Release } from "../../../simulator/fleet/release.ts";
 import { createStampMemory, StampReader, StampRing } from "../../../simulator/fleet/stamps.ts";
 import { decodeMessage } from "../../../src/protocol/message.ts";
-import { WireMap } from "../../../src/protocol/values.ts";
+import { WireMap, type WireValue } from "../../../src/protocol/values.ts";
 import { computeTask, framed, golden, plain, WorkerBench } from "./support.ts";
 
 const FINISHED_GOLDEN: Record<Release, string> = {
@@ -156,6 +156,26 @@ describe("a zero worker", () => {
     expect(replies.map(plain)).toEqual([{ key: "a", op: "release-worker-data", stimulus_id: "s" }]);
     expect([bench.holds(0, "a"), bench.holds(0, "b"), bench.holds(1, "a")]).toEqual([false, true, true]);
     expect([...bench.context.held.counts]).toEqual([1, 2]);
+  });
+
+  test("applies a release in any form alike", () => {
+    const bench = new WorkerBench("2026.8");
+    const keys = ["a", ["b", 1], "c".repeat(40), Buffer.from("d"), "e", "f"];
+    bench.tell(0, ...keys.map((key) => computeTask("2026.8", key)));
+    const release = (...fields: [string, WireValue][]) =>
+      bench.tell(0, WireMap.from(fields)).map((reply) => plain(reply.get("key")));
+    expect(release(["op", "free-keys"], ["stimulus_id", "s"], ["keys", ["a", ["b", 1]]])).toEqual([
+      "a",
+      ["b", 1],
+    ]);
+    expect(release(["keys", ["c".repeat(40), "a"]], ["op", "free-keys"], ["stimulus_id", "s"])).toEqual([
+      "c".repeat(40),
+    ]);
+    expect(release(["op", "free-keys"], ["keys", [Buffer.from("d")]], ["stimulus_id", "s"])).toEqual([
+      "hex:64",
+    ]);
+    expect(release(["op", "remove-replicas"], ["keys", ["e"]])).toEqual(["e"]);
+    expect(bench.context.held.total).toBe(1);
   });
 
   test("announces what acquire-replicas makes it hold", () => {
