@@ -65,3 +65,11 @@ export const DEFAULT_PEER_LIMITS: PeerLimits = {
 
 /** Dask's default, "5 minutes". */
 export const DEFAULT_WORKER_TTL_MS = 300_000;
+
+/** The address to tell peers: the listener's, with the host put in where that is a wildcard. */
+export function contactAddress(listener_address: string, contact_host: string | null): string {
+  if (contact_host === null) return listener_address;
+  const port = /:(\d+)$/.exec(listener_address)?.[1] ?? "";
+  const host = contact_host.includes(":") ? `[${contact_host}]` : contact_host;
+  return `tcp://${host}:${port}`;
+}

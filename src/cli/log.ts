@@ -1,0 +1,30 @@
+import { formatRecord, LOG_LEVELS, type LogLevel, type LogRecord, ServerLog } from "../server/peers/log.ts";
+
+/** Where lines go: process.stderr, or a test's own. */
+export interface LogStream {
+  write(text: string): unknown;
+}
+
+export interface LogOptions {
+  readonly stream: LogStream;
+  /** The least level that is shown. All levels are kept for `get_logs`. */
+  readonly level: LogLevel;
+  /** Dask's name of the part that speaks, in our family: `rsds.scheduler`. */
+  readonly logger: string;
+}
+
+/** The log of a command: lines in distributed's format, one a record. */
+export function createLog(options: LogOptions): ServerLog {
+  const least = LOG_LEVELS.indexOf(options.level);
+  return new ServerLog(options.logger, (record: LogRecord) => {
+    if (LOG_LEVELS.indexOf(record.level) >= least) options.stream.write(`${formatRecord(record)}\n`);
+  });
+}
+
+/**
+ * Whoever started us may have closed the other end of stderr. A server lives on without its log rather than die of
+ * it, so write errors are dropped.
+ */
+export function tolerateClosedStream(stream: NodeJS.WriteStream): void {
+  stream.on("error", () => undefined);
+}

@@ -1,0 +1,176 @@
+import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
+import { machineAddress } from "../server/peers/contact.ts";
+import type { ServerLog } from "../server/peers/log.ts";
+import {
+  DEFAULT_PEER_LIMITS,
+  DEFAULT_WORKER_TTL_MS,
+  type RunningServer,
+  type ServerOptions,
+} from "../server/peers/options.ts";
+import { createLog, type LogStream } from "./log.ts";
+import {
+  InformationRequest,
+  parseSchedulerOptions,
+  type SchedulerOptions,
+  UsageError,
+} from "./scheduler-options.ts";
+
+/** Starts a server; rejects where it cannot listen. */
+export type StartServer = (options: ServerOptions) => Promise<RunningServer>;
+
+/** What the command needs of its process. */
+export interface SchedulerProcess {
+  readonly stdout: LogStream;
+  readonly stderr: LogStream;
+  readonly version: string;
+}
+
+const LINE = "-".repeat(47);
+const SIGNALS = { SIGINT: 2, SIGTERM: 15 } as const;
+
+/**
+ * `rsds scheduler`: serves until a signal, a client's `terminate` or idleness ends it. Answers the exit status: 0
+ * for every orderly end, as `dask scheduler` has it; 1: cannot serve; 2: wrong usage.
+ */
+export async function schedulerMain(
+  argv: readonly string[],
+  start: StartServer,
+  process_parts: SchedulerProcess,
+): Promise<number> {
+  const { stderr, stdout, version } = process_parts;
+  let options: SchedulerOptions;
+  try {
+    options = parseSchedulerOptions(argv, version);
+  } catch (error) {
+    if (error instanceof InformationRequest) {
+      stdout.write(error.message);
+      return 0;
+    }
+    if (!(error instanceof UsageError)) throw error;
+    stderr.write(`rsds scheduler: ${error.message}\n`);
+    return 2;
+  }
+  const log = createLog({ stream: stderr, level: "INFO", logger: "rsds.scheduler" });
+  const files = new OwnFiles();
+  try {
+    return await serve(options, start, log, files);
+  } finally {
+    files.removeAll();
+    log.write("INFO", "End scheduler");
+  }
+}
+
+async function serve(
+  options: SchedulerOptions,
+  start: StartServer,
+  log: ServerLog,
+  files: OwnFiles,
+): Promise<number> {
+  const signals = new Signals();
+  try {
+    if (options.pid_file !== null) files.write(options.pid_file, String(process.pid));
+    log.write("INFO", LINE);
+    const server = await start(await serverOptions(options, log));
+    log.write("INFO", LINE);
+    // Deployment tools look for these words on stderr (SSHCluster).
+    log.write("INFO", `  Scheduler at: ${server.address.padStart(25)}`);
+    log.write("INFO", "  dashboard at: none, rsds serves no dashboard yet");
+    if (options.scheduler_file !== null) {
+      files.write(options.scheduler_file, JSON.stringify(server.identityJson(), null, 2));
+    }
+    const cause = await Promise.race([signals.first, server.finished.then((reason) => ({ reason }))]);
+    if ("signal" in cause) {
+      const number = SIGNALS[cause.signal];
+      log.write("INFO", `Received signal ${cause.signal} (${number})`);
+      const reason = `signal-${number}`;
+      log.write("INFO", `Closing scheduler. Reason: ${reason}`);
+      await server.close(reason);
+    }
+    log.write("INFO", `Stopped scheduler at '${server.address}'`);
+    return 0;
+  } catch (error) {
+    log.write("ERROR", startFailure(error, options));
+    return 1;
+  } finally {
+    signals.release();
+  }
+}
+
+async function serverOptions(options: SchedulerOptions, log: ServerLog): Promise<ServerOptions> {
+  return {
+    listen_address: options.listen_address,
+    contact_host: options.wildcard
+      ? await machineAddress(options.listen_address.includes("[") ? "udp6" : "udp4")
+      : null,
+    scheduler: options.scheduler,
+    python: options.python,
+    trace: options.trace,
+    zero_workers: options.zero_workers,
+    idle_timeout_ms: options.idle_timeout_ms,
+    worker_ttl_ms: DEFAULT_WORKER_TTL_MS,
+    limits: DEFAULT_PEER_LIMITS,
+    log,
+  };
+}
+
+function startFailure(error: unknown, options: SchedulerOptions): string {
+  const code = error instanceof Error && "code" in error ? error.code : null;
+  if (code === "EADDRINUSE") {
+    return `Cannot listen on ${options.listen_address}: the port is taken. Choose another by --port, or --port 0 for any`;
+  }
+  if (code === "EADDRNOTAVAIL" || code === "ENOTFOUND" || code === "EAI_AGAIN") {
+    return `Cannot listen on ${options.listen_address}: this machine has no such address. Choose another by --host`;
+  }
+  if (code === "EACCES" && error instanceof Error && !("path" in error)) {
+    return `Cannot listen on ${options.listen_address}: not permitted. Choose a port above 1023`;
+  }
+  return `The scheduler failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
+}
+
+/** SIGINT and SIGTERM: the first asks for an orderly end, a further one ends the process at once, as in Dask. */
+class Signals {
+  readonly first: Promise<{ readonly signal: keyof typeof SIGNALS }>;
+  readonly #listeners: readonly (readonly [keyof typeof SIGNALS, () => void])[];
+
+  constructor() {
+    let tell: (cause: { signal: keyof typeof SIGNALS }) => void = () => undefined;
+    this.first = new Promise((resolve) => {
+      tell = resolve;
+    });
+    const names = ["SIGINT", "SIGTERM"] as const;
+    this.#listeners = names.map((signal) => {
+      return [
+        signal,
+        () => {
+          // Without a listener of ours the system's own rule is back: the next signal kills.
+          this.release();
+          tell({ signal });
+        },
+      ] as const;
+    });
+    for (const [signal, listener] of this.#listeners) process.on(signal, listener);
+  }
+
+  release(): void {
+    for (const [signal, listener] of this.#listeners) process.removeListener(signal, listener);
+  }
+}
+
+/** Files that exist for as long as the scheduler does. */
+class OwnFiles {
+  readonly #paths: string[] = [];
+
+  /** Whoever waits for the file must never read half of it, so it appears by a rename. */
+  write(path: string, content: string): void {
+    mkdirSync(dirname(path), { recursive: true });
+    const temporary = `${path}.${process.pid}.tmp`;
+    writeFileSync(temporary, content);
+    renameSync(temporary, path);
+    this.#paths.push(path);
+  }
+
+  removeAll(): void {
+    for (const path of this.#paths.splice(0)) rmSync(path, { force: true });
+  }
+}
