@@ -74,16 +74,24 @@ export class LeafTargets {
 
   /** The next target's id, -1 if no leaf needs a root any more. */
   next(): number {
-    for (let i = 0; i < this.#dirty_count; i++) {
-      const c = this.#dirty[i]!;
-      this.#is_dirty[c] = 0;
-      for (let node = (this.#base + c) >>> 1; node > 0; node >>>= 1) this.#play(node);
-    }
-    this.#dirty_count = 0;
+    this.#replay();
     const c = this.#winners[1]!;
     if (c < 0 || this.#degrees[c] === 0) return -1;
     const touched = this.#touched_ranks[c]!;
     return this.#ranked[touched === NEVER ? this.#first_ranks[c]! : touched]!;
+  }
+
+  /** Plays the games again that changed: up from each class, or, with many classes, all of them once. */
+  #replay(): void {
+    const all = this.#dirty_count * (32 - Math.clz32(this.#base)) >= this.#base;
+    for (let i = 0; i < this.#dirty_count; i++) {
+      const c = this.#dirty[i]!;
+      this.#is_dirty[c] = 0;
+      if (all) continue;
+      for (let node = (this.#base + c) >>> 1; node > 0; node >>>= 1) this.#play(node);
+    }
+    if (all) for (let node = this.#base - 1; node > 0; node--) this.#play(node);
+    this.#dirty_count = 0;
   }
 
   #mark(c: number): void {
