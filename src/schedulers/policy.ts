@@ -34,6 +34,9 @@ export interface ClusterView {
   /** null: any running worker will do. Else those that the task's restrictions allow; may be empty. */
   candidates(task: TaskId): readonly WorkerId[] | null;
 
+  /** True when the task may wait in the scheduler for a slot: it is not tied to workers, nor an actor. */
+  queueable(task: TaskId): boolean;
+
   /** A worker's tasks from the newest assignment to the oldest. */
   newestProcessing(worker: WorkerId): TaskId;
   olderProcessing(task: TaskId): TaskId;
@@ -44,7 +47,7 @@ export interface ClusterView {
 /** Where a policy's decisions go; each takes effect at once, and the view shows it. */
 export interface PlacementSink {
   assign(task: TaskId, worker: WorkerId): void;
-  /** The task waits in the scheduler (Dask's `queued`) until a slot opens. Not for restricted tasks. */
+  /** The task waits in the scheduler (Dask's `queued`) until a slot opens. Only if {@link ClusterView.queueable}. */
   queue(task: TaskId): void;
   /** No running worker may take the task (Dask's `no-worker`). */
   refuse(task: TaskId): void;

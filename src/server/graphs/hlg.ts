@@ -4,7 +4,7 @@ import type { GraphBuilder } from "../../core/graph-builder.ts";
 import { PAYLOAD_INLINE, PAYLOAD_SERIALIZED } from "../../core/payloads.ts";
 import { ProtocolError } from "../../protocol/errors.ts";
 import type { FramedMessage } from "../../protocol/frames.ts";
-import { isCanonicalKey, keyBytes } from "../../protocol/keys.ts";
+import { isCanonicalKey, type KeyBytes, keyBytes } from "../../protocol/keys.ts";
 import { packValue, skipValue, unpackValue } from "../../protocol/msgpack.ts";
 import { toNumber, WireMap, type WireValue } from "../../protocol/values.ts";
 import { arrayCount, field, firstItem, mapCount, startsWith, walkMap } from "../stream/walk.ts";
@@ -50,7 +50,8 @@ export class HlgReader {
   readonly #dependency_count = new IntStack(1024);
   readonly dependencies = new IntStack(1024);
   readonly #order = new IntStack(1024);
-  #index_of: Map<TaskId, number> | null = null;
+  /** By task id; made when a guess first fails. */
+  #index_of: Int32Array | null = null;
   readonly #layer_annotations: { from: number; to: number; annotations: WireMap }[] = [];
   #header_start = 0;
   #header_length = -1;
@@ -95,11 +96,16 @@ export class HlgReader {
   /** Position in the graph of a task; −1: not of this graph. */
   indexOf(task: TaskId, guess = NONE): number {
     if (guess !== NONE && guess < this.tasks.length && this.tasks.items[guess] === task) return guess;
-    if (this.#index_of === null) {
-      this.#index_of = new Map();
-      for (let i = 0; i < this.tasks.length; i++) this.#index_of.set(this.tasks.items[i]!, i);
-    }
-    return this.#index_of.get(task) ?? -1;
+    this.#index_of ??= this.#indices();
+    return this.#index_of[task] ?? NONE;
+  }
+
+  #indices(): Int32Array {
+    let top = 0;
+    for (let i = 0; i < this.tasks.length; i++) top = Math.max(top, this.tasks.items[i]! + 1);
+    const index_of = new Int32Array(top).fill(NONE);
+    for (let i = 0; i < this.tasks.length; i++) index_of[this.tasks.items[i]!] = i;
+    return index_of;
   }
 
   orderOf(index: number): number {
@@ -159,6 +165,7 @@ export class HlgReader {
     const dsk = state && field(bytes, state[0], state[1], DSK);
     if (state === null || !dsk) throw new ProtocolError("BAD_GRAPH", "a materialized layer without dsk");
     const first = this.tasks.length;
+    this.#index_of = null;
     this.#tasks(dsk[0], dsk[1]);
     const dependencies = field(bytes, state[0], state[1], DEPENDENCIES);
     if (dependencies !== null) this.#dependencies(dependencies[0], dependencies[1], first);
@@ -317,3 +324,31 @@ function texts(value: WireValue | undefined): ReadonlySet<string> | null {
 function amounts(map: WireMap): ReadonlyMap<string, number> {
   return new Map(map.keys.map((key, i) => [String(key), toNumber(map.values[i]) ?? 0]));
 }
+
+/** The few fields beside the tasks that decide when a graph runs. */
+export function readFields(
+  message: FramedMessage,
+  start: number,
+  end: number,
+): { submitting_task: WireValue; fifo_timeout: WireValue; user_priority: number } {
+  const value = (key: Uint8Array): WireValue => {
+    const bounds = field(message.bytes, start, end, key);
+    return bounds === null ? null : unpackValue(message.bytes, bounds[0], bounds[1]);
+  };
+  return {
+    submitting_task: value(SUBMITTING_TASK),
+    fifo_timeout: value(FIFO_TIMEOUT),
+    user_priority: toNumber(value(USER_PRIORITY)) ?? 0,
+  };
+}
+
+/** The wanted keys alone, for an answer that says why the graph was refused. */
+export function readKeys(message: FramedMessage, start: number, end: number): KeyBytes[] {
+  const bounds = field(message.bytes, start, end, KEYS);
+  const keys = bounds === null ? null : unpackValue(message.bytes, bounds[0], bounds[1]);
+  return Array.isArray(keys) ? keys.map(keyBytes) : [];
+}
+
+const SUBMITTING_TASK = name("submitting_task");
+const FIFO_TIMEOUT = name("fifo_timeout");
+const USER_PRIORITY = name("user_priority");

@@ -107,8 +107,9 @@ export class PeerServer {
   }
 
   /** Tells workers to close, ends all connections. Resolves once what was written is taken, or two seconds later. */
-  async close(): Promise<void> {
+  async close(reason: string): Promise<void> {
     const { cluster, log, pool } = this.context;
+    log.write("INFO", `Closing scheduler. Reason: ${reason}`);
     for (const timer of this.#timers.splice(0)) clearInterval(timer);
     log.write("INFO", "Scheduler closing all comms");
     const last = frameMessage(

@@ -25,6 +25,7 @@ const CANCELLED = 7;
 const RETRIED = 8;
 const MESSAGE = 9;
 const FREE_UNKNOWN = 10;
+const REMOVE_UNKNOWN = 11;
 
 /** Numbers an entry takes: what, task, run_id or steal_id (low 32 bits). */
 const ENTRY = 3;
@@ -167,6 +168,11 @@ export class StreamOutbox implements Outbox {
     this.#pushExtra(this.#workers[worker], FREE_UNKNOWN, key);
   }
 
+  /** A replica of a key that the scheduler does not know. */
+  removeUnknownReplica(worker: WorkerId, key: Uint8Array): void {
+    this.#pushExtra(this.#workers[worker], REMOVE_UNKNOWN, key);
+  }
+
   /** Any other message, in order with the rest. */
   messageToWorker(worker: WorkerId, message: WireValue): void {
     this.#pushExtra(this.#workers[worker], MESSAGE, message);
@@ -300,8 +306,7 @@ export class StreamOutbox implements Outbox {
       this.#message(queue.extras[items[at + 1]!] as WireValue);
       return at + ENTRY;
     }
-    if (what === FREE || what === REMOVE_REPLICA || what === FREE_UNKNOWN)
-      return this.#keysMessage(queue, at, what);
+    if (KEYS_MESSAGES.has(what)) return this.#keysMessage(queue, at, what);
     if (what === CANCELLED && queue.release !== "2022.12") return this.#cancelled(queue, at);
     const { tasks } = this.#books;
     const task = items[at + 1]!;
@@ -327,11 +332,11 @@ export class StreamOutbox implements Outbox {
     packet.reserve(128);
     packet.mapHeader(3);
     packet.raw(OP);
-    packet.raw(what === REMOVE_REPLICA ? REMOVE_REPLICAS : FREE_KEYS);
+    packet.raw(what === REMOVE_REPLICA || what === REMOVE_UNKNOWN ? REMOVE_REPLICAS : FREE_KEYS);
     packet.raw(KEYS);
     packet.arrayHeader((end - at) / ENTRY);
     for (let i = at; i < end; i += ENTRY) {
-      if (what === FREE_UNKNOWN) {
+      if (what === FREE_UNKNOWN || what === REMOVE_UNKNOWN) {
         const key = queue.extras[items[i + 1]!] as Uint8Array;
         packet.reserve(key.length);
         packet.raw(key);
@@ -412,6 +417,8 @@ export class StreamOutbox implements Outbox {
   }
 }
 
+/** Entries that share a message with their neighbours of the same kind. */
+const KEYS_MESSAGES: ReadonlySet<number> = new Set([FREE, REMOVE_REPLICA, FREE_UNKNOWN, REMOVE_UNKNOWN]);
 const REASONS: readonly CancelReason[] = ["cancelled by client", "lost dependencies", "unknown"];
 const OP = text("op");
 const FREE_KEYS = text("free-keys");

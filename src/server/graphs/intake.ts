@@ -1,0 +1,378 @@
+import type { Clock } from "../../base/clock.ts";
+import { type ClientId, NONE, type TaskId } from "../../base/ids.ts";
+import type { TaskError } from "../../core/books.ts";
+import type { Scheduler } from "../../core/scheduler.ts";
+import { GraphCycleError, orderGraph } from "../../ordering/index.ts";
+import { ProtocolError } from "../../protocol/errors.ts";
+import type { FramedMessage } from "../../protocol/frames.ts";
+import { type KeyBytes, keyBytes, keyText, keyValue } from "../../protocol/keys.ts";
+import { packValue } from "../../protocol/msgpack.ts";
+import { Serialized, toNumber, WireMap, WireSet, type WireValue } from "../../protocol/values.ts";
+import { HOP, PHASE } from "../../trace/phases.ts";
+import type { Tracer } from "../../trace/tracer.ts";
+import type { UnpackError, UnpackRequest } from "../../unpacker/graph.ts";
+import type { UnpackerPool } from "../../unpacker/unpacker.ts";
+import { type CoreCluster, cancelledMessage, serializedException } from "../core-cluster.ts";
+import type { TurnLoop } from "../loop.ts";
+import type { ClientPeer } from "../peers/cluster.ts";
+import type { Log } from "../peers/log.ts";
+import type { StreamOutbox } from "../stream/outbox.ts";
+import { Generations } from "./generation.ts";
+import { HlgReader, readFields, readKeys, UnsupportedLayerError } from "./hlg.ts";
+import { pickledFrames, UnpackedGraph } from "./unpacked.ts";
+
+/** What happened to one `update-graph`, times in ns of the recorder's clock: the summary's `graphs`. */
+export interface GraphRecord {
+  bytes: number;
+  tasks: number;
+  submitted_ns: number;
+  decode_ns: number;
+  wait_ns: number;
+  unpack_ns: number;
+  order_ns: number;
+  insert_ns: number;
+  known_ns: number;
+}
+
+export interface GraphIntakeParts {
+  readonly scheduler: Scheduler;
+  readonly cluster: CoreCluster;
+  readonly outbox: StreamOutbox;
+  readonly loop: TurnLoop;
+  readonly unpacker: () => UnpackerPool;
+  readonly clock: Clock;
+  readonly tracer: Tracer | null;
+  readonly log: Log;
+  /** Milliseconds since the epoch. */
+  readonly now_ms: () => number;
+}
+
+/** Graphs that are remembered for the summary. */
+const RECORDS_MAX = 10_000;
+
+/** Takes clients' graphs in, in all forms; whatever is wrong with one costs its own keys. */
+export class GraphIntake {
+  readonly #parts: GraphIntakeParts;
+  readonly #generations = new Generations();
+  readonly records: GraphRecord[] = [];
+
+  constructor(parts: GraphIntakeParts) {
+    this.#parts = parts;
+  }
+
+  #record(bytes: number, submitted_ns: number): GraphRecord {
+    const record: GraphRecord = {
+      bytes,
+      tasks: 0,
+      submitted_ns,
+      decode_ns: 0,
+      wait_ns: 0,
+      unpack_ns: 0,
+      order_ns: 0,
+      insert_ns: 0,
+      known_ns: 0,
+    };
+    if (this.records.length < RECORDS_MAX) this.records.push(record);
+    return record;
+  }
+
+  // ---- 2022.12: materialized layers, read here
+
+  /** `message` is owned; the `update-graph-hlg` map lies at `start` … `end` of its bytes. */
+  takeHlg(peer: ClientPeer, message: FramedMessage, start: number, end: number): void {
+    const { scheduler, tracer, clock } = this.#parts;
+    const begun_ns = tracer === null ? clock.now() : tracer.enter(PHASE.decode);
+    const record = this.#record(message.end - message.start, begun_ns);
+    scheduler.now_ns = begun_ns;
+    const client = this.#parts.cluster.clientId(peer.name);
+    const fields = readFields(message, start, end);
+    const builder = scheduler.graph({
+      client,
+      buffer: message.bytes,
+      generation: this.#generations.next({ ...fields, now_ms: this.#parts.now_ms() }, scheduler.books),
+      user_priority: -fields.user_priority,
+    });
+    const reader = new HlgReader(message, builder);
+    try {
+      const { wanted, ordered } = reader.read(start, end);
+      const decoded_ns = tracer === null ? clock.now() : tracer.exit();
+      if (tracer !== null) tracer.enter(PHASE.graph);
+      const order = ordered && isTopological(reader) ? null : this.#order(reader, ordered);
+      const ordered_ns = clock.now();
+      reader.define((i) => (order === null ? reader.orderOf(i) : order[i]!));
+      const result = builder.commit(wanted);
+      const known_ns = tracer === null ? clock.now() : tracer.exit();
+      record.decode_ns = decoded_ns - begun_ns;
+      record.order_ns = ordered_ns - decoded_ns;
+      record.insert_ns = known_ns - ordered_ns;
+      record.known_ns = known_ns;
+      record.tasks = result.tasks;
+      if (result.lost.length > 0) this.#lost(peer, client, readKeys(message, start, end));
+      else this.#stamp(reader.tasks.items.subarray(0, reader.count), known_ns, begun_ns);
+    } catch (error) {
+      if (tracer !== null) tracer.exit();
+      builder.abort();
+      if (error instanceof ProtocolError) throw error;
+      if (!(error instanceof UnsupportedLayerError) && !(error instanceof GraphCycleError)) throw error;
+      this.#refuse(client, readKeys(message, start, end), error.message, null, null);
+    }
+    this.#parts.loop.touch();
+  }
+
+  #order(reader: HlgReader, ordered: boolean): Int32Array {
+    const { books } = this.#parts.scheduler;
+    const { count } = reader;
+    const offsets = new Uint32Array(count + 1);
+    const externals = new Map<TaskId, number>();
+    const ids: number[] = [];
+    for (let i = 0; i < count; i++) {
+      const [start, length] = reader.dependencyRange(i);
+      for (let d = start; d < start + length; d++) {
+        const task = reader.dependencies.items[d]!;
+        let id = reader.indexOf(task);
+        if (id < 0) {
+          id = externals.get(task) ?? count + externals.size;
+          externals.set(task, id);
+        }
+        ids.push(id);
+      }
+      offsets[i + 1] = ids.length;
+    }
+    const external_tasks = [...externals.keys()];
+    const places = orderGraph({
+      count,
+      external_count: external_tasks.length,
+      dependency_offsets: offsets,
+      dependencies: Uint32Array.from(ids),
+      text: (id) =>
+        keyText(books.keys.bytes(id < count ? reader.tasks.items[id]! : external_tasks[id - count]!)),
+    });
+    // The client's own order was only doubted: it has no cycle, so it stays.
+    return ordered ? Int32Array.from({ length: count }, (_, i) => reader.orderOf(i)) : places;
+  }
+
+  /** submit→known, and the stamp that the next hop starts from. */
+  #stamp(tasks: Int32Array, known_ns: number, submitted_ns: number): void {
+    const { tracer, scheduler } = this.#parts;
+    if (tracer === null) return;
+    tracer.hops(HOP.submitKnown, known_ns - submitted_ns, tasks.length);
+    const { stamp_ns } = scheduler.books.tasks;
+    for (const task of tasks) stamp_ns[task] = known_ns;
+  }
+
+  // ---- later releases: pickled graphs, through the unpacker
+
+  /**
+   * Resolves when the graph's structure is in, or has failed: until then the client's later messages must wait, or
+   * its releases would overtake its graph.
+   */
+  async takePickled(peer: ClientPeer, fields: WireMap, bytes: number, received_ns: number): Promise<void> {
+    const { cluster, clock, loop, unpacker } = this.#parts;
+    const request = readRequest(fields);
+    const record = this.#record(bytes, received_ns);
+    const asked_ns = clock.now();
+    record.decode_ns = asked_ns - received_ns;
+    cluster.graphs_open++;
+    await new Promise<void>((resolve) => {
+      let graph: UnpackedGraph | null = null;
+      const over = (): void => {
+        cluster.graphs_open--;
+        resolve();
+        loop.touch();
+      };
+      const pool = unpacker();
+      pool.unpack(request, {
+        onStructure: (structure, id) => {
+          record.wait_ns = clock.now() - asked_ns;
+          record.unpack_ns = Object.values(structure.cpu_seconds).reduce((a, b) => a + b, 0) * 1e9;
+          graph = new UnpackedGraph(this.#parts.scheduler, structure);
+          const order = this.#insert(peer, graph, fields, record);
+          if (order === null) {
+            pool.cancel(id);
+            over();
+          } else {
+            pool.sendOrder(id, order);
+            resolve();
+          }
+          loop.touch();
+        },
+        onSpecs: (chunk) => {
+          this.#traced(PHASE.decode, () => graph?.payloads(chunk));
+          loop.touch();
+        },
+        onDone: () => {
+          graph?.end(null);
+          over();
+        },
+        onError: (error) => {
+          if (graph === null) this.#unpackFailed(peer, fields, error);
+          else graph.end(taskError(error));
+          over();
+        },
+      });
+    });
+  }
+
+  #traced(phase: 0 | 5, work: () => void): number {
+    const { tracer, clock } = this.#parts;
+    if (tracer !== null) tracer.enter(phase);
+    try {
+      work();
+    } finally {
+      if (tracer !== null) tracer.exit();
+    }
+    return clock.now();
+  }
+
+  /** Null: nothing of it was kept, and the client was told. */
+  #insert(peer: ClientPeer, graph: UnpackedGraph, fields: WireMap, record: GraphRecord): Uint32Array | null {
+    const { scheduler, cluster, clock } = this.#parts;
+    // The client may have left while Python was at work: then nobody wants any of it.
+    if (peer.gone) return null;
+    const client = cluster.clientId(peer.name);
+    const wanted = wantedKeys(fields);
+    const begun_ns = clock.now();
+    scheduler.now_ns = begun_ns;
+    let order: Uint32Array | null = null;
+    const known_ns = this.#traced(PHASE.graph, () => {
+      order = this.#defineAndCommit(peer, client, graph, fields, wanted);
+    });
+    record.insert_ns = known_ns - begun_ns;
+    record.known_ns = known_ns;
+    record.tasks = graph.task_count;
+    if (order !== null) this.#stamp(graph.taskIds(), known_ns, record.submitted_ns);
+    return order;
+  }
+
+  #defineAndCommit(
+    peer: ClientPeer,
+    client: ClientId,
+    graph: UnpackedGraph,
+    fields: WireMap,
+    wanted: readonly KeyBytes[],
+  ): Uint32Array | null {
+    const { scheduler } = this.#parts;
+    const builder = scheduler.graph({
+      client,
+      buffer: null,
+      generation: this.#generations.next(
+        {
+          submitting_task: fields.get("submitting_task") ?? null,
+          fifo_timeout: fields.get("fifo_timeout") ?? null,
+          now_ms: this.#parts.now_ms(),
+        },
+        scheduler.books,
+      ),
+      user_priority: -(toNumber(fields.get("user_priority")) ?? 0),
+    });
+    try {
+      const order = graph.define(builder, {
+        internal_priority: fields.get("internal_priority") ?? null,
+        actors: fields.get("actors") ?? null,
+      });
+      const result = builder.commit(wanted.map((key) => builder.intern(key, 0, key.length)));
+      if (result.lost.length === 0) return order;
+      graph.end(null);
+      this.#lost(peer, client, wanted);
+      return null;
+    } catch (error) {
+      graph.end(null);
+      builder.abort();
+      if (!(error instanceof GraphCycleError)) throw error;
+      this.#refuse(client, wanted, error.message, null, null);
+      return null;
+    }
+  }
+
+  #unpackFailed(peer: ClientPeer, fields: WireMap, error: UnpackError): void {
+    this.#parts.log.write(
+      "ERROR",
+      `A graph of ${peer.name} could not be opened (${error.code}): ${error.message}`,
+    );
+    if (peer.gone) return;
+    const client = this.#parts.cluster.clientId(peer.name);
+    this.#refuse(client, wantedKeys(fields), error.message, error.exception, error.traceback);
+  }
+
+  // ---- answers
+
+  /** Tasks depend on keys that nobody can provide: all keys of the request are cancelled, as in Dask. */
+  #lost(peer: ClientPeer, client: ClientId, wanted: readonly KeyBytes[]): void {
+    const { outbox, loop } = this.#parts;
+    if (peer.release === "2022.12")
+      for (const key of wanted)
+        outbox.messageToClient(client, WireMap.of({ op: "cancelled-key", key: keyValue(key) }));
+    else outbox.messageToClient(client, cancelledMessage(peer, wanted, "lost dependencies"));
+    loop.touch();
+  }
+
+  /** The wanted keys are erred for this client; the scheduler keeps nothing of the graph. */
+  #refuse(
+    client: ClientId,
+    wanted: readonly KeyBytes[],
+    text: string,
+    exception: Uint8Array | null,
+    traceback: Uint8Array | null,
+  ): void {
+    const { outbox, loop } = this.#parts;
+    for (const key of wanted)
+      outbox.messageToClient(
+        client,
+        WireMap.of({
+          op: "task-erred",
+          key: keyValue(key),
+          exception: exception ?? serializedException(text),
+          traceback,
+        }),
+      );
+    loop.touch();
+  }
+}
+
+function taskError(error: UnpackError): TaskError {
+  return {
+    blame: NONE,
+    exception: error.exception ?? serializedException(error.message),
+    traceback: error.traceback,
+    exception_text: error.message,
+    traceback_text: error.traceback_text,
+    worker: "",
+  };
+}
+
+/** True when every dependency within the graph has a lower place: then there is no cycle. */
+function isTopological(reader: HlgReader): boolean {
+  for (let i = 0; i < reader.count; i++) {
+    const [start, count] = reader.dependencyRange(i);
+    const place = reader.orderOf(i);
+    for (let d = start; d < start + count; d++) {
+      const index = reader.indexOf(reader.dependencies.items[d]!);
+      if (index >= 0 && reader.orderOf(index) >= place) return false;
+    }
+  }
+  return true;
+}
+
+function wantedKeys(fields: WireMap): KeyBytes[] {
+  const keys = fields.get("keys");
+  const items = keys instanceof WireSet ? keys.items : Array.isArray(keys) ? keys : [];
+  return items.map(keyBytes);
+}
+
+function readRequest(fields: WireMap): UnpackRequest {
+  const keys = packValue([...(wantedKeys(fields).map(keyValue) as WireValue[])]);
+  const annotations = pickledFrames(fields.get("annotations"));
+  const expression = fields.get("expr_ser");
+  if (expression instanceof Serialized)
+    return {
+      kind: "expr",
+      graph: { header: expression.header, frames: expression.frames },
+      annotations,
+      keys,
+    };
+  const header = fields.get("graph_header");
+  const frames = fields.get("graph_frames");
+  if (header === undefined || !Array.isArray(frames) || !frames.every((frame) => frame instanceof Uint8Array))
+    throw new ProtocolError("BAD_GRAPH", "update-graph without expr_ser or graph_header and graph_frames");
+  return { kind: "hlg", graph: { header: packValue(header), frames }, annotations, keys };
+}

@@ -1,0 +1,164 @@
+import { randomBytes } from "node:crypto";
+import type { Listener, Transport } from "../comm/connection.ts";
+import { handshakeAsConnector, handshakeAsListener } from "../comm/handshake.ts";
+import { MemoryTransport } from "../comm/memory.ts";
+import { TcpTransport } from "../comm/tcp.ts";
+import { Scheduler } from "../core/scheduler.ts";
+import { createPolicy } from "../schedulers/index.ts";
+import { MonotonicClock } from "../trace/clock.ts";
+import type { Tracer } from "../trace/tracer.ts";
+import { UnpackerPool } from "../unpacker/unpacker.ts";
+import { CoreCluster } from "./core-cluster.ts";
+import { GraphIntake } from "./graphs/intake.ts";
+import { HopBook } from "./hops.ts";
+import { TurnLoop } from "./loop.ts";
+import type { Log } from "./peers/log.ts";
+import type { PeerLimits } from "./peers/options.ts";
+import { PeerServer } from "./peers/peer-server.ts";
+import { StreamOutbox } from "./stream/outbox.ts";
+import { TypeTable } from "./stream/type-table.ts";
+import { Streams } from "./streams.ts";
+
+export interface SchedulerServerOptions {
+  /** `tcp://host:port` or `inproc://name`. */
+  readonly listen_address: string;
+  /** The host that peers are told of, where the listening one is a wildcard. */
+  readonly contact_host: string | null;
+  readonly scheduler: string;
+  /** Of the policy's lots. */
+  readonly seed: number;
+  readonly python: string | null;
+  readonly limits: PeerLimits;
+  readonly log: Log;
+  readonly version: string;
+  readonly tracer: Tracer | null;
+  /** For `inproc://` addresses: the transport that the peers share with the server. */
+  readonly memory?: MemoryTransport;
+}
+
+/**
+ * The whole server: sockets to bytes to events of the core, its effects to bytes to sockets. Everything it is made
+ * of is wired here; the parts know each other only through narrow interfaces.
+ */
+export class SchedulerServer {
+  readonly scheduler: Scheduler;
+  readonly outbox: StreamOutbox;
+  readonly streams: Streams;
+  readonly intake: GraphIntake;
+  readonly loop: TurnLoop;
+  readonly cluster: CoreCluster;
+  readonly peers: PeerServer;
+  readonly hops: HopBook | null;
+  readonly transport: Transport;
+  readonly finished: Promise<string>;
+  readonly #options: SchedulerServerOptions;
+  #listener: Listener | null = null;
+  #unpacker: UnpackerPool | null = null;
+  #finish: (reason: string) => void = () => undefined;
+  #closing: Promise<void> | null = null;
+  address = "";
+
+  constructor(options: SchedulerServerOptions) {
+    const { tracer, log, limits } = options;
+    this.#options = options;
+    const clock = new MonotonicClock();
+    const types = new TypeTable();
+    this.outbox = new StreamOutbox(types, tracer);
+    this.scheduler = new Scheduler({
+      policy: createPolicy(options.scheduler, options.seed),
+      outbox: this.outbox,
+      // Clients choose the keys: without a secret seed they could choose them to collide.
+      key_seed: randomBytes(4).readInt32LE(),
+      tracer,
+    });
+    this.outbox.attach(this.scheduler.books);
+    this.loop = new TurnLoop(this.scheduler, this.outbox, clock, tracer);
+    this.cluster = new CoreCluster(this.scheduler, this.outbox, this.loop, log);
+    this.hops = tracer === null ? null : new HopBook(this.scheduler.books.tasks, tracer);
+    if (this.hops !== null) this.hops.offset_ns = clock.now() - Date.now() * 1e6;
+    const { scheduler, cluster, outbox, loop, hops } = this;
+    this.intake = new GraphIntake({
+      scheduler,
+      cluster,
+      outbox,
+      loop,
+      clock,
+      tracer,
+      log,
+      unpacker: () => this.#pool(),
+      now_ms: Date.now,
+    });
+    const { intake } = this;
+    this.streams = new Streams({ scheduler, cluster, outbox, loop, intake, types, clock, tracer, hops });
+    this.transport = options.listen_address.startsWith("inproc://")
+      ? (options.memory ?? new MemoryTransport({ tracer }))
+      : new TcpTransport({
+          tracer,
+          onAcceptError: (error) => log.write("ERROR", `Cannot accept connections: ${error.message}`),
+        });
+    this.finished = new Promise((resolve) => {
+      this.#finish = resolve;
+    });
+    this.peers = new PeerServer({
+      cluster,
+      streams: this.streams,
+      transport: this.transport,
+      handshake: {
+        listener: (connection) => handshakeAsListener(connection, { handshake_ms: limits.handshake_ms }),
+        connector: (connection) => handshakeAsConnector(connection, { handshake_ms: limits.handshake_ms }),
+      },
+      limits,
+      log,
+      version: options.version,
+      shutdown: (reason) => void this.close(reason),
+    });
+    this.streams.context = this.peers.context;
+  }
+
+  /** Listens; rejects where it cannot. */
+  async start(): Promise<string> {
+    const { listen_address, contact_host } = this.#options;
+    this.#listener = await this.transport.listen(listen_address, (connection) =>
+      this.peers.acceptor.accept(connection),
+    );
+    const { address } = this.#listener;
+    this.address =
+      contact_host === null ? address : address.replace(/^(\w+:\/\/).*(:\d+)$/, `$1${contact_host}$2`);
+    this.peers.address = this.address;
+    return this.address;
+  }
+
+  /** Python is started for the first graph that needs it, not before: most zero runs never do. */
+  #pool(): UnpackerPool {
+    this.#unpacker ??= new UnpackerPool({
+      ...(this.#options.python === null ? {} : { python: this.#options.python }),
+      onLine: (line) => this.#options.log.write("INFO", `unpacker: ${line}`),
+      onHello: (hello) =>
+        this.#options.log.write(
+          "INFO",
+          `Unpacker: Python ${hello.python}, dask ${hello.dask}, distributed ${hello.distributed}`,
+        ),
+    });
+    return this.#unpacker;
+  }
+
+  /** Process ids of the Python children. */
+  get unpacker_pids(): readonly number[] {
+    return this.#unpacker?.pids ?? [];
+  }
+
+  /** Tells peers, ends all connections and children. Resolves when all is over; further calls wait for the first. */
+  close(reason: string): Promise<void> {
+    this.#closing ??= this.#close(reason);
+    return this.#closing;
+  }
+
+  async #close(reason: string): Promise<void> {
+    await this.#listener?.close();
+    this.outbox.flush();
+    await this.peers.close(reason);
+    this.loop.close();
+    await this.#unpacker?.close();
+    this.#finish(reason);
+  }
+}

@@ -1,0 +1,296 @@
+import type { Clock } from "../base/clock.ts";
+import { NONE } from "../base/ids.ts";
+import type { Scheduler } from "../core/scheduler.ts";
+import type { WorkerBook } from "../core/worker-book.ts";
+import { ProtocolError } from "../protocol/errors.ts";
+import type { FramedMessage } from "../protocol/frames.ts";
+import { keyBytes } from "../protocol/keys.ts";
+import { decodeMessage, decodeMessagePart } from "../protocol/message.ts";
+import { skipValue, unpackValue } from "../protocol/msgpack.ts";
+import { WireMap, type WireValue } from "../protocol/values.ts";
+import { PHASE } from "../trace/phases.ts";
+import type { Tracer } from "../trace/tracer.ts";
+import type { CoreCluster } from "./core-cluster.ts";
+import type { GraphIntake } from "./graphs/intake.ts";
+import type { HopBook } from "./hops.ts";
+import type { TurnLoop } from "./loop.ts";
+import type { ClientPeer, StreamHandler, WorkerPeer } from "./peers/cluster.ts";
+import { onClientOp, onWorkerOp } from "./registration/stream-ops.ts";
+import type { RpcContext } from "./rpc/context.ts";
+import type { StreamOutbox } from "./stream/outbox.ts";
+import { onTaskOp } from "./stream/task-ops.ts";
+import type { TypeTable } from "./stream/type-table.ts";
+import { arrayCount, field, firstItem } from "./stream/walk.ts";
+import { ADDED, DROPPED, FINISHED, OTHER, WorkerReader } from "./stream/worker-reader.ts";
+
+/** Bytes, packets and messages that came in on streams. */
+export interface InCounts {
+  bytes: number;
+  messages: number;
+  batches: number;
+}
+
+export interface StreamsParts {
+  readonly scheduler: Scheduler;
+  readonly cluster: CoreCluster;
+  readonly outbox: StreamOutbox;
+  readonly loop: TurnLoop;
+  readonly intake: GraphIntake;
+  readonly types: TypeTable;
+  readonly clock: Clock;
+  readonly tracer: Tracer | null;
+  readonly hops: HopBook | null;
+}
+
+/** What waits of a client's stream while a graph of its is being opened. */
+interface ClientStream {
+  busy: boolean;
+  readonly waiting: { message: FramedMessage; at: number; left: number }[];
+}
+
+const OP_NAME = Buffer.from("\xa2op", "latin1");
+/** Packets of one client that wait for its graph before we stop reading it. */
+const WAITING_MAX = 64;
+
+/** The streams of registered peers: bytes to events of the core. The hot half of the server. */
+export class Streams implements StreamHandler {
+  readonly counts: InCounts = { bytes: 0, messages: 0, batches: 0 };
+  /** Set once the cold half is made: operations that are not about tasks go there. */
+  context!: RpcContext;
+  readonly #parts: StreamsParts;
+  readonly #reader: WorkerReader;
+  readonly #clients = new Map<ClientPeer, ClientStream>();
+  /** Operations that nobody knows, by name. */
+  readonly unknown_ops = new Map<string, number>();
+
+  constructor(parts: StreamsParts) {
+    this.#parts = parts;
+    this.#reader = new WorkerReader(parts.scheduler.books, parts.types);
+  }
+
+  // ---- workers
+
+  onWorkerMessage(peer: WorkerPeer, message: FramedMessage): void {
+    const { tracer, loop, cluster, clock, scheduler } = this.#parts;
+    const reader = this.#reader;
+    const worker = cluster.book(peer);
+    const read_ns = tracer === null ? clock.now() : tracer.enter(PHASE.decode);
+    scheduler.now_ns = read_ns;
+    try {
+      reader.read(message, worker);
+    } finally {
+      if (tracer !== null) tracer.exit();
+    }
+    this.counts.bytes += message.end - message.start;
+    this.counts.messages += reader.messages;
+    this.counts.batches++;
+    if (tracer !== null) tracer.enter(PHASE.transition);
+    try {
+      this.#apply(peer, worker, message, read_ns);
+    } finally {
+      if (tracer !== null) {
+        const finished_ns = tracer.exit();
+        this.#parts.hops?.finished(reader, finished_ns - read_ns, finished_ns);
+      }
+    }
+    loop.touch();
+  }
+
+  #apply(peer: WorkerPeer, worker: WorkerBook, message: FramedMessage, read_ns: number): void {
+    const reader = this.#reader;
+    const { scheduler, hops } = this.#parts;
+    let decoded: WireValue = null;
+    for (let row = 0; row < reader.count; row++) {
+      const what = reader.what[row]!;
+      const task = reader.task[row]!;
+      if (what === OTHER) {
+        decoded ??= decodeMessage(message);
+        this.#workerOp(peer, worker, (decoded as WireValue[])[task]!);
+      } else if (task === NONE) this.#unknownKey(worker, what, reader.unknownKey(row));
+      else if (what === ADDED) scheduler.keyAdded(worker, task);
+      else if (what === DROPPED) scheduler.keyReleased(worker, task);
+      else {
+        if (hops !== null) hops.read(reader, row, worker.id, read_ns);
+        const { run_id, nbytes, type } = reader;
+        const taken = scheduler.taskFinished(worker, task, run_id[row]!, nbytes[row]!, type[row]!);
+        // A stale report finishes nothing: no hop ends here.
+        if (!taken) reader.what[row] = DROPPED;
+      }
+    }
+  }
+
+  /** The worker has something that was forgotten here, or never known. */
+  #unknownKey(worker: WorkerBook, what: number, key: Uint8Array): void {
+    if (what === FINISHED) this.#parts.outbox.freeUnknownKey(worker.id, key);
+    else if (what === ADDED) this.#parts.outbox.removeUnknownReplica(worker.id, key);
+  }
+
+  /** A message that is not hot, decoded. */
+  #workerOp(peer: WorkerPeer, worker: WorkerBook, fields: WireValue): void {
+    if (!(fields instanceof WireMap))
+      throw new ProtocolError("BAD_STREAM_MESSAGE", "a message that is no map");
+    const op = String(fields.get("op"));
+    if (onTaskOp(op, fields, worker, this.#parts.scheduler)) return;
+    if (!onWorkerOp(op, fields, peer, this.context)) this.#unknown(op, peer.address);
+  }
+
+  #unknown(op: string, from: string): void {
+    const count = this.unknown_ops.get(op) ?? 0;
+    if (this.unknown_ops.size < 1000 || count > 0) this.unknown_ops.set(op, count + 1);
+    if (count === 0)
+      this.#parts.cluster.log("WARNING", `Stream operation '${op}' (first from ${from}) is not known`);
+  }
+
+  // ---- clients
+
+  onClientMessage(peer: ClientPeer, message: FramedMessage): void {
+    this.counts.bytes += message.end - message.start;
+    this.counts.batches++;
+    const at = message.frameStart(0);
+    const left = arrayCount(message.bytes, at, message.frameEnd(0));
+    if (left < 0) throw new ProtocolError("BAD_STREAM_MESSAGE", "a stream message that is not a list");
+    this.counts.messages += left;
+    const stream = this.#stream(peer);
+    if (stream.busy) {
+      stream.waiting.push({ message: message.own(), at: -1, left });
+      if (stream.waiting.length >= WAITING_MAX) peer.stream.pause();
+      return;
+    }
+    this.#clientMessages(peer, stream, message, firstItem(message.bytes, at), left);
+  }
+
+  #stream(peer: ClientPeer): ClientStream {
+    let stream = this.#clients.get(peer);
+    if (stream === undefined) {
+      stream = { busy: false, waiting: [] };
+      this.#clients.set(peer, stream);
+    }
+    return stream;
+  }
+
+  /** The messages from `at` on, until one of them makes the rest wait. */
+  #clientMessages(
+    peer: ClientPeer,
+    stream: ClientStream,
+    packet: FramedMessage,
+    from: number,
+    count: number,
+  ): void {
+    let message = packet;
+    let at = from;
+    for (let left = count; left > 0; left--) {
+      const end = skipValue(message.bytes, at, message.frameEnd(0));
+      const op = readOp(message.bytes, at, end);
+      if (op === "update-graph" || op === "update-graph-hlg") {
+        // Payloads are slices of the message from here on.
+        const owned = message.own();
+        const shift = owned.start - message.start;
+        if (op === "update-graph-hlg") this.#parts.intake.takeHlg(peer, owned, at + shift, end + shift);
+        else this.#updateGraph(peer, stream, owned, at + shift, end + shift, left - 1);
+        if (stream.busy) return;
+        message = owned;
+        at = end + shift;
+        continue;
+      }
+      this.#clientOp(peer, op, message, at, end);
+      at = end;
+    }
+  }
+
+  #clientOp(peer: ClientPeer, op: string, message: FramedMessage, start: number, end: number): void {
+    const { cluster, tracer } = this.#parts;
+    if (tracer !== null) tracer.enter(PHASE.decode);
+    let fields: WireValue;
+    try {
+      fields = decodeMessagePart(message, start, end);
+    } finally {
+      if (tracer !== null) tracer.exit();
+    }
+    if (!(fields instanceof WireMap))
+      throw new ProtocolError("BAD_STREAM_MESSAGE", "a message that is no map");
+    if (tracer !== null) tracer.enter(PHASE.transition);
+    try {
+      if (op === "client-releases-keys")
+        cluster.releaseKeys(peer.name, keysOf(fields), "client-releases-keys");
+      else if (op === "client-desires-keys") cluster.desireKeys(peer.name, keysOf(fields));
+      else if (!onClientOp(op, fields, peer, this.context)) this.#unknown(op, peer.name);
+    } finally {
+      if (tracer !== null) tracer.exit();
+    }
+  }
+
+  #updateGraph(
+    peer: ClientPeer,
+    stream: ClientStream,
+    message: FramedMessage,
+    start: number,
+    end: number,
+    left: number,
+  ): void {
+    const { intake, tracer, clock, cluster } = this.#parts;
+    const received_ns = tracer === null ? clock.now() : tracer.enter(PHASE.decode);
+    let fields: WireValue;
+    try {
+      fields = decodeMessagePart(message, start, end);
+    } finally {
+      if (tracer !== null) tracer.exit();
+    }
+    if (!(fields instanceof WireMap))
+      throw new ProtocolError("BAD_STREAM_MESSAGE", "a message that is no map");
+    // An empty graph does occur (recreate_error_locally of 2026): there is nothing to open for it.
+    stream.busy = true;
+    if (left > 0) stream.waiting.push({ message, at: end, left });
+    intake
+      .takePickled(peer, fields, message.end - message.start, received_ns)
+      .catch((error: unknown) => {
+        if (!(error instanceof ProtocolError)) {
+          const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+          cluster.log("ERROR", `A graph of ${peer.name} met a bug: ${text}`);
+        }
+        peer.stream.destroy(
+          error instanceof ProtocolError ? `bad message, ${error.message}` : "a bug of ours",
+        );
+      })
+      .finally(() => this.#goOn(peer, stream));
+  }
+
+  /** What waited for the graph, in its order. */
+  #goOn(peer: ClientPeer, stream: ClientStream): void {
+    stream.busy = false;
+    try {
+      while (!stream.busy && !peer.gone) {
+        const next = stream.waiting.shift();
+        if (next === undefined) break;
+        const at = next.at >= 0 ? next.at : firstItem(next.message.bytes, next.message.frameStart(0));
+        // What is left of this packet must come before the packets that wait behind it.
+        const behind = stream.waiting.splice(0);
+        this.#clientMessages(peer, stream, next.message, at, next.left);
+        stream.waiting.push(...behind);
+      }
+      peer.stream.resume();
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) {
+        const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+        this.#parts.cluster.log("ERROR", `A message of client ${peer.name} met a bug: ${text}`);
+      }
+      peer.stream.destroy(error instanceof ProtocolError ? `bad message, ${error.message}` : "a bug of ours");
+    }
+  }
+
+  onGone(peer: WorkerPeer | ClientPeer): void {
+    if (peer.kind === "client") this.#clients.delete(peer);
+  }
+}
+
+function keysOf(fields: WireMap): Uint8Array[] {
+  const keys = fields.get("keys");
+  if (!Array.isArray(keys)) throw new ProtocolError("BAD_STREAM_MESSAGE", "a message without a list of keys");
+  return keys.map(keyBytes);
+}
+
+function readOp(bytes: Buffer, start: number, end: number): string {
+  const bounds = field(bytes, start, end, OP_NAME);
+  const op = bounds === null ? null : unpackValue(bytes, bounds[0], bounds[1]);
+  if (typeof op !== "string") throw new ProtocolError("BAD_STREAM_MESSAGE", "a message without op");
+  return op;
+}
