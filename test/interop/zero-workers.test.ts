@@ -1,0 +1,25 @@
+import { afterEach, describe, test } from "vitest";
+import { RELEASES, RealCluster } from "./support/processes.ts";
+
+const clusters: RealCluster[] = [];
+
+afterEach(async () => {
+  for (const cluster of clusters.splice(0)) await cluster.close();
+});
+
+describe.each(RELEASES)("a real %s client with zero workers", (release) => {
+  test("gets 42 for a merge of 10,000 futures and for a bag", async () => {
+    const cluster = new RealCluster(release);
+    clusters.push(cluster);
+    await cluster.startScheduler(["--zero-workers", "168"]);
+    await cluster.runClient("zero_workers.py", ["168", "10000"]);
+  });
+});
+
+test("a fleet of zero workers serves Dask's own scheduler", async () => {
+  const cluster = new RealCluster("2026.8.0");
+  clusters.push(cluster);
+  await cluster.startScheduler([], "dask");
+  cluster.startFleet(168);
+  await cluster.runClient("zero_workers.py", ["168", "1000"]);
+});
