@@ -5,10 +5,14 @@ import { ProtocolError } from "../../src/protocol/errors.ts";
 import { type FramedMessage, frameMessage } from "../../src/protocol/frames.ts";
 import { keyBytes } from "../../src/protocol/keys.ts";
 import { decodeMessage, encodeMessage } from "../../src/protocol/message.ts";
+import { unpackValue } from "../../src/protocol/msgpack.ts";
 import { RawValue, WireMap, type WireValue } from "../../src/protocol/values.ts";
 import type { FleetClock } from "./clock.ts";
+import { elements, Fields, isPlainKey, labelBytes, NO_FIELD, opBytes, skip } from "./fields.ts";
 import { HeldKeys } from "./held-keys.ts";
 
+const IN_MEMORY = [opBytes("key-in-memory")];
+const KEY_LABEL = labelBytes("key");
 /** As Dask's client does. */
 const HEARTBEAT_MS = 5_000;
 
@@ -40,6 +44,7 @@ export class ClientStandIn {
   #submission: Submission | null = null;
   #heartbeat_timer: NodeJS.Timeout | null = null;
   #closed_reason: string | null = null;
+  readonly #fields = new Fields();
 
   constructor(transport: Transport, clock: FleetClock) {
     this.#transport = transport;
@@ -124,16 +129,38 @@ export class ClientStandIn {
     if (this.#submission === submission && submission.missing.total === 0) this.#finish(now_ns);
   }
 
+  /** News of keys in memory is read in its bytes, since a graph may have as many wanted keys as tasks. */
   #take(submission: Submission, message: FramedMessage): void {
-    const messages = decodeMessage(message);
-    for (const news of Array.isArray(messages) ? messages : [messages]) {
-      if (!(news instanceof WireMap)) continue;
-      const op = news.get("op");
-      if (op === "key-in-memory") {
-        const key = keyBytes(news.get("key") ?? null);
-        submission.missing.remove(0, key, 0, key.length);
-      } else this.#takeBadNews(submission, String(op), news);
+    const { bytes } = message;
+    const end = message.frameEnd(0);
+    let { at, count } = elements(bytes, message.frameStart(0), end);
+    for (; count > 0; count--) {
+      const next = skip(bytes, at, end);
+      if (next > end) throw new ProtocolError("TRUNCATED", "news that end outside their frame");
+      if (!this.#takeInMemory(submission, bytes, at, next))
+        this.#takeOther(submission, unpackValue(bytes, at, next));
+      at = next;
     }
+  }
+
+  #takeInMemory(submission: Submission, bytes: Uint8Array, at: number, end: number): boolean {
+    const fields = this.#fields;
+    const count = fields.count(bytes, at, IN_MEMORY);
+    if (count === NO_FIELD || !fields.find(bytes, at, end, count, KEY_LABEL)) return false;
+    if (!isPlainKey(bytes, fields.start, fields.end)) return false;
+    submission.missing.remove(0, bytes, fields.start, fields.end);
+    return true;
+  }
+
+  #takeOther(submission: Submission, news: WireValue): void {
+    if (!(news instanceof WireMap)) return;
+    const op = String(news.get("op"));
+    if (op !== "key-in-memory") {
+      this.#takeBadNews(submission, op, news);
+      return;
+    }
+    const key = keyBytes(news.get("key") ?? null);
+    submission.missing.remove(0, key, 0, key.length);
   }
 
   /** The end of a wanted key, however it is told; other operations are of no interest. */

@@ -1,3 +1,4 @@
+import { ProtocolError } from "../../src/protocol/errors.ts";
 import { isCanonicalKey } from "../../src/protocol/keys.ts";
 import { skipValue } from "../../src/protocol/msgpack.ts";
 
@@ -81,6 +82,12 @@ function readHeader(bytes: Uint8Array, start: number, end: number): ArrayHeader 
     return { at: start + 5, count: view.getUint32(0) };
   }
   return null;
+}
+
+/** Where the elements of a stream message begin, and how many they are; a bare message counts as a list of one. */
+export function elements(bytes: Uint8Array, start: number, end: number): ArrayHeader {
+  if (start >= end) throw new ProtocolError("TRUNCATED", "an empty message");
+  return arrayHeader(bytes, start, end) ?? { at: start, count: 1 };
 }
 
 /** msgpack of `op` and its value, as a message begins. */

@@ -26,6 +26,11 @@ export interface GraphData {
   readonly priorities: Float64Array | null;
 }
 
+/** The priorities that a client gives the tasks of a workload: its ids are in the order of `dask.order`. */
+export function clientOrder(tasks: number): Float64Array {
+  return Float64Array.from({ length: tasks }, (_, task) => task);
+}
+
 /** Packs a workload. `priorities` as in {@link GraphData}. */
 export function packGraph(source: GraphSource, priorities: ArrayLike<number> | null): GraphData {
   const key_offsets = new Float64Array(source.tasks + 1);

@@ -2,7 +2,7 @@ import type { ReleaseTraits } from "./release.ts";
 import type { ReportBatch } from "./report-batch.ts";
 
 /** `pickle.dumps(int, protocol=5)`: the `type` of every result of a zero worker. */
-export const INT_TYPE_PICKLE = Uint8Array.from(
+const INT_TYPE_PICKLE = Uint8Array.from(
   Buffer.from("80059514000000000000008c086275696c74696e73948c03696e749493942e", "hex"),
 );
 

@@ -20,6 +20,9 @@ export const ROW = 8;
 export const NOT_PLAIN = -1;
 
 const OP_COMPUTE_TASK = opBytes("compute-task");
+/** Every P2P shuffle and rechunk has one task whose key begins so (`barrier_key` of distributed.shuffle). */
+export const BARRIER_PREFIX = "shuffle-barrier-";
+const BARRIER = Buffer.from(BARRIER_PREFIX, "latin1");
 const LETTER_K = 0x6b;
 const LETTER_R = 0x72;
 const LETTER_S = 0x73;
@@ -103,7 +106,7 @@ export class TaskTable {
     if (length === 3 && first === LETTER_K) {
       rows[row + COLUMN.key_start] = start;
       rows[row + COLUMN.key_end] = end;
-      return isPlainKey(bytes, start, end);
+      return isPlainKey(bytes, start, end) && !isBarrier(bytes, start);
     }
     if (length === 6 && first === LETTER_R) {
       rows[row + COLUMN.run_start] = start;
@@ -163,6 +166,15 @@ function labelPrint(length: number, first: number, last: number): number {
 function startsWithOp(bytes: Uint8Array, at: number): boolean {
   for (let i = OP_COMPUTE_TASK.length - 1; i >= 0; i--) {
     if (bytes[at + i] !== OP_COMPUTE_TASK[i]) return false;
+  }
+  return true;
+}
+
+/** Whether a key's text (in the header for 32 … 255 bytes, as these have) is that of a P2P shuffle's barrier. */
+function isBarrier(bytes: Uint8Array, start: number): boolean {
+  if (bytes[start + 2] !== BARRIER[0] || bytes[start] !== 0xd9) return false;
+  for (let i = 1; i < BARRIER.length; i++) {
+    if (bytes[start + 2 + i] !== BARRIER[i]) return false;
   }
   return true;
 }

@@ -6,18 +6,9 @@ import { packValue, skipValue, unpackValue } from "../../src/protocol/msgpack.ts
 import { WireMap, type WireValue } from "../../src/protocol/values.ts";
 import { PHASE } from "../../src/trace/phases.ts";
 import { exceptionValue } from "./answers.ts";
-import {
-  type ArrayHeader,
-  arrayHeader,
-  Fields,
-  isPlainKey,
-  labelBytes,
-  NO_FIELD,
-  opBytes,
-  skip,
-} from "./fields.ts";
+import { arrayHeader, elements, Fields, isPlainKey, labelBytes, NO_FIELD, opBytes, skip } from "./fields.ts";
 import type { BatchOwner, FleetContext } from "./fleet-context.ts";
-import { COLUMN, NOT_PLAIN, ROW } from "./task-table.ts";
+import { BARRIER_PREFIX, COLUMN, NOT_PLAIN, ROW } from "./task-table.ts";
 
 /** What a zero worker needs of the world. */
 export interface WorkerPort {
@@ -302,13 +293,20 @@ export class ZeroWorker implements BatchOwner {
     this.#context.logOnce(op, `a zero worker does not know the operation ${JSON.stringify(op)}: ignored`);
   }
 
-  /** A `compute-task` in an unusual form: the same after its fields are put in order, or an actor. */
+  /**
+   * A `compute-task` in an unusual form: the same after its fields are put in order; or one that only a real worker
+   * can do, which ends its graph.
+   */
   #computeUnusual(message: WireMap, now_ns: number): void {
     const { table } = this.#context;
     const fault = table.fieldFault(message.keys.map(String));
     if (fault !== null) throw new ProtocolError("COMPUTE_TASK_FIELDS", fault);
     if (message.get("actor") !== false) {
       this.#refuse(message, now_ns, "an actor needs a process that runs its code");
+      return;
+    }
+    if (textOf(message.get("key"))?.startsWith(BARRIER_PREFIX)) {
+      this.#refuse(message, now_ns, "a P2P shuffle needs workers that hold data");
       return;
     }
     const ordered = new WireMap([], []);
@@ -434,10 +432,4 @@ export class ZeroWorker implements BatchOwner {
 
 function textOf(value: WireValue | undefined): string | undefined {
   return typeof value === "string" ? value : undefined;
-}
-
-/** Where the elements of a stream message begin, and how many they are; a bare message counts as a list of one. */
-function elements(bytes: Uint8Array, start: number, end: number): ArrayHeader {
-  if (start >= end) throw new ProtocolError("TRUNCATED", "an empty message");
-  return arrayHeader(bytes, start, end) ?? { at: start, count: 1 };
 }

@@ -174,6 +174,29 @@ print(json.dumps(answers))
     expect(JSON.parse(await readFile(join(out, "summary.json"), "utf8"))).toEqual(document);
   });
 
+  test("lets a client know that a P2P shuffle needs real workers", async () => {
+    const abort = new AbortController();
+    const script = `
+warnings.simplefilter("default")
+import dask, pandas, dask.dataframe as dd
+frame = dd.from_pandas(pandas.DataFrame(dict(a=range(100), b=range(100))), npartitions=4)
+with dask.config.set({"dataframe.shuffle.method": "p2p"}):
+    shuffled = frame.shuffle("b")
+try:
+    client.compute(shuffled).result(timeout=60)
+    print(json.dumps("no error"))
+except Exception as error:
+    print(json.dumps(str(error)))
+`;
+    const { document, used } = await attach(null, abort.signal, async (address) => {
+      const answer = await runClient("2026.8.0", address, script);
+      abort.abort();
+      return answer;
+    });
+    expect(used).toContain("a P2P shuffle needs workers that hold data");
+    expect(document.tasks).toBeGreaterThan(0);
+  });
+
   test("ends by itself after the seconds that it was given, and when the scheduler goes away", async () => {
     expect((await attach(0.3, new AbortController().signal, async () => null)).ended).toBe("seconds");
     const { ended, document } = await attach(null, new AbortController().signal, async () => {

@@ -92,6 +92,15 @@ describe.each(RELEASES)("a zero worker of %s", (release) => {
     expect(bench.context.meter.tasks_erred).toBe(1);
   });
 
+  test("refuses a P2P shuffle at its barrier", () => {
+    const bench = new WorkerBench(release);
+    const barrier = "shuffle-barrier-0123456789abcdef0123456789abcdef";
+    const [report] = bench.tell(0, computeTask(release, barrier, [["shuffle-transfer-0", 1]]));
+    expect(report!.get("op")).toBe("task-erred");
+    expect(report!.get("exception_text")).toContain("a P2P shuffle needs workers that hold data");
+    expect(bench.log).toHaveLength(1);
+  });
+
   test("takes keys of any kind and fields in any order", () => {
     const bench = new WorkerBench(release);
     const key = ["x", 1, [2.5, "y"]];
