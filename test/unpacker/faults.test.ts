@@ -1,9 +1,9 @@
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { encode } from "@msgpack/msgpack";
-import { afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { UnpackError, type UnpackRequest } from "../../src/unpacker/graph.ts";
 import { resolvePython, type UnpackerOptions, UnpackerPool } from "../../src/unpacker/unpacker.ts";
 import { type Case, makeCases, pythonOf, RELEASES, unpack } from "./support/cases.ts";
@@ -235,5 +235,25 @@ describe("the end", () => {
     await pool.close();
     expect(() => process.kill(pid as number, 0)).toThrow();
     expect((await failure(pool.warmUp())).code).toBe("CLOSED");
+  });
+
+  test("of the scheduler without a word ends a process that is busy with a graph", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "rsds-unpacker-"));
+    try {
+      // The shell stands for the scheduler: Python's parent, which is killed.
+      const parent = join(folder, "parent.sh");
+      const pid_file = join(folder, "pid");
+      const script = `#!/bin/sh\nexec 3<&0\n${pythonOf("2026.8.0")} "$@" <&3 &\necho $! > ${pid_file}\nwait\n`;
+      writeFileSync(parent, script, { mode: 0o755 });
+      const pool = poolOf({ python: parent });
+      await pool.warmUp();
+      const hanging = failure(unpack(pool, makeCases("2026.8.0").get("hangs") as Case));
+      const python_pid = Number(readFileSync(pid_file, "utf8"));
+      process.kill(pool.pids[0] as number, "SIGKILL");
+      expect((await hanging).code).toBe("DIED");
+      await vi.waitFor(() => expect(() => process.kill(python_pid, 0)).toThrow(), { timeout: 15_000 });
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 });

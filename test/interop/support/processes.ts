@@ -200,7 +200,9 @@ export class RealCluster {
 
   async close(): Promise<void> {
     // Clients and workers first: a scheduler that ends before them makes them wait for it to come back.
-    for (const program of [...this.#programs].reverse()) await program.end();
+    const others = this.#programs.filter((program) => program !== this.#scheduler);
+    await Promise.all(others.map((program) => program.end()));
+    await this.#scheduler?.end();
     rmSync(this.folder, { recursive: true, force: true });
   }
 }

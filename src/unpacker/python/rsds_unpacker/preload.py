@@ -51,6 +51,8 @@ class Preloader:
 
     def _run(self):
         for name in self._names:
+            # Holds no import lock here, so it can wait as long as the graph takes.
+            self._idle.wait()
             try:
                 importlib.import_module(name)
             except Exception as error:
