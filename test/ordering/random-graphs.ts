@@ -50,6 +50,8 @@ const SHAPES: Record<string, Shape> = {
   reductionsOfShared: (prng) => reductionsOfShared(prng),
   splitter: (prng) => splitter(prng, 2 + prng.below(40)),
   nested: (prng) => nested(prng, 1 + prng.below(4)),
+  nestedLater: (prng) => nestedLater(prng),
+  explosive: (prng) => explosive(prng),
   dag: (prng) => dag(prng, 1 + prng.below(50), 1 + prng.below(4)),
   chains: (prng) => chains(prng),
   diamonds: (prng) => diamonds(prng),
@@ -120,6 +122,37 @@ function nested(prng: Prng, depth: number): number[][] {
   };
   const ends = Array.from({ length: 1 + prng.below(3) }, () => build([], depth));
   if (prng.below(2) === 0) deps.push(ends);
+  return deps;
+}
+
+/** Nested splits that are runnable side by side, before anything that needs them is: whole paths have to wait. */
+function nestedLater(prng: Prng): number[][] {
+  const deps: number[][] = [[]];
+  const build = (top: number, level: number): number => {
+    if (level === 0) return prng.below(3) === 0 ? deps.push([top]) - 1 : top;
+    const branches = Array.from({ length: 2 + prng.below(2) }, () => build(deps.push([top]) - 1, level - 1));
+    if (prng.below(9) === 0) branches.push(deps.push([]) - 1);
+    return deps.push(branches) - 1;
+  };
+  const parts = Array.from({ length: 2 + prng.below(2) }, () => build(deps.push([0]) - 1, 1 + prng.below(4)));
+  for (let i = prng.below(3); i > 0; i--) parts.push(deps.push([]) - 1);
+  deps.push(parts);
+  if (prng.below(2) === 0) deps.push([prng.below(deps.length), deps.push([]) - 1]);
+  return deps;
+}
+
+/** Every task needs most of the layer before: totals far beyond 2^53, equal or nearly so. */
+function explosive(prng: Prng): number[][] {
+  const deps: number[][] = [];
+  let before: number[] = [];
+  const width = 3 + prng.below(3);
+  for (let layer = 0; layer < 26 + prng.below(20); layer++) {
+    const row = before;
+    before = Array.from({ length: width }, () => {
+      const most = row.filter(() => prng.below(12) > 0);
+      return deps.push(layer > 0 && most.length === 0 ? [...row] : most) - 1;
+    });
+  }
   return deps;
 }
 
