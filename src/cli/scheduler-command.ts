@@ -83,9 +83,7 @@ async function serve(
     if ("signal" in cause) {
       const number = SIGNALS[cause.signal];
       log.write("INFO", `Received signal ${cause.signal} (${number})`);
-      const reason = `signal-${number}`;
-      log.write("INFO", `Closing scheduler. Reason: ${reason}`);
-      await server.close(reason);
+      await server.close(`signal-${number}`);
     }
     log.write("INFO", `Stopped scheduler at '${server.address}'`);
     return 0;

@@ -63,7 +63,7 @@ export class SchedulerServer {
     this.#options = options;
     const clock = new MonotonicClock();
     const types = new TypeTable();
-    this.outbox = new StreamOutbox(types, tracer);
+    this.outbox = new StreamOutbox(types, clock, tracer);
     this.scheduler = new Scheduler({
       policy: createPolicy(options.scheduler, options.seed),
       outbox: this.outbox,

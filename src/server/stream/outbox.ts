@@ -1,3 +1,4 @@
+import type { Clock } from "../../base/clock.ts";
 import type { ClientId, TaskId, WorkerId } from "../../base/ids.ts";
 import { IntStack } from "../../base/typed-arrays.ts";
 import type { Connection } from "../../comm/connection.ts";
@@ -82,8 +83,13 @@ export class StreamOutbox implements Outbox {
   #turn = 0;
   readonly #written = new IntStack(1024);
 
-  constructor(types: TypeTable, tracer: Tracer | null) {
+  /** When the first compute-task went out since this was set to 0; ns. */
+  first_compute_ns = 0;
+  readonly #clock: Clock;
+
+  constructor(types: TypeTable, clock: Clock, tracer: Tracer | null) {
     this.#types = types;
+    this.#clock = clock;
     this.#tracer = tracer;
   }
 
@@ -256,6 +262,7 @@ export class StreamOutbox implements Outbox {
     if (tracer !== null) tracer.enter(PHASE.encode);
     packet.start();
     let next = at;
+    const computes = queue.computes;
     while (next < queue.entries.length && packet.size < PACKET_BYTES_MAX) next = this.#entry(queue, next);
     if (packet.count === 0) {
       if (tracer !== null) tracer.exit();
@@ -268,6 +275,7 @@ export class StreamOutbox implements Outbox {
     this.counts.batches++;
     if (tracer !== null) tracer.enter(PHASE.write);
     queue.connection.write(chunks);
+    if (this.first_compute_ns === 0 && queue.computes > computes) this.first_compute_ns = this.#clock.now();
     if (tracer !== null) this.#stampWritten(tracer.exit());
     return next;
   }

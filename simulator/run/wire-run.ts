@@ -1,0 +1,197 @@
+import { MemoryTransport } from "../../src/comm/memory.ts";
+import type { FleetThread as FleetThreadInput } from "../../src/results/input.ts";
+import type { GraphRow, Ledger } from "../../src/results/summary.ts";
+import type { GraphRecord } from "../../src/server/graphs/intake.ts";
+import { ServerLog } from "../../src/server/peers/log.ts";
+import { DEFAULT_PEER_LIMITS } from "../../src/server/peers/options.ts";
+import { SchedulerServer } from "../../src/server/server.ts";
+import { processCpuUs } from "../../src/trace/cpu.ts";
+import type { WindowFigures } from "../../src/trace/figures.ts";
+import { LoopMeter } from "../../src/trace/loop-meter.ts";
+import { Recorder } from "../../src/trace/recorder.ts";
+import type { FleetFigures } from "../fleet/fleet.ts";
+import { clientOrder, packGraph } from "../fleet/graph-message.ts";
+import { FleetThread } from "../fleet/host.ts";
+import {
+  type FleetDriver,
+  FleetSession,
+  type SessionOptions,
+  type SubmissionReport,
+} from "../fleet/session.ts";
+import { createStampMemory, type StampMemory, StampReader, stampCapacity } from "../fleet/stamps.ts";
+import { ledgerBetween, type Measured, type Runner, type RunnerParts } from "./measure.ts";
+
+/** How long a release may take until the repeat is given up. */
+const RELEASE_MS_MAX = 60_000;
+
+/** The whole server, its peers over `tcp` (in a thread of their own) or `memory` (in this one). */
+export class WireRunner implements Runner {
+  readonly #parts: RunnerParts;
+  readonly #server: SchedulerServer;
+  readonly #recorder: Recorder | null;
+  readonly #fleet: FleetDriver;
+
+  private constructor(
+    parts: RunnerParts,
+    server: SchedulerServer,
+    recorder: Recorder | null,
+    fleet: FleetDriver,
+  ) {
+    this.#parts = parts;
+    this.#server = server;
+    this.#recorder = recorder;
+    this.#fleet = fleet;
+  }
+
+  /** Starts the server and the fleet, and hands the workload over. */
+  static async start(parts: RunnerParts, version: string): Promise<WireRunner> {
+    const { options, workload, log } = parts;
+    const recorder = options.trace === "off" ? null : new Recorder();
+    const memory = options.transport === "memory" ? new MemoryTransport({ tracer: recorder }) : null;
+    const server = new SchedulerServer({
+      listen_address: memory === null ? "tcp://127.0.0.1:0" : "inproc://scheduler",
+      contact_host: null,
+      scheduler: options.scheduler,
+      seed: options.seed,
+      python: null,
+      limits: DEFAULT_PEER_LIMITS,
+      log: new ServerLog("rsds.scheduler", ({ level, text }) => {
+        if (level === "WARNING" || level === "ERROR") log(text);
+      }),
+      version,
+      tracer: recorder,
+      ...(memory === null ? {} : { memory }),
+    });
+    const address = await server.start();
+    const stamps =
+      recorder === null
+        ? null
+        : createStampMemory(options.zero_workers, stampCapacity(options.zero_workers, workload.tasks));
+    const session: SessionOptions = {
+      address,
+      workers: options.zero_workers,
+      release: options.release,
+      flush: options.flush,
+      stamps,
+      client: true,
+      trace: recorder !== null,
+    };
+    const fleet =
+      memory === null
+        ? new FleetThread(session, log)
+        : new FleetSession(session, {
+            transport: memory,
+            tracing: { host: recorder, own: null },
+            recorder: null,
+            log,
+          });
+    const runner = new WireRunner(parts, server, recorder, fleet);
+    const { addresses } = await fleet.start();
+    if (stamps !== null) runner.#readStamps(stamps, addresses);
+    await fleet.load(packGraph(workload, options.order ? null : clientOrder(workload.tasks)));
+    return runner;
+  }
+
+  /** The fleet numbers its workers in its own way; the scheduler knows their addresses. */
+  #readStamps(memory: StampMemory, addresses: readonly string[]): void {
+    const { hops, cluster } = this.#server;
+    if (hops === null) return;
+    const reader = new StampReader(memory);
+    const index_of: number[] = [];
+    for (const [index, address] of addresses.entries()) {
+      const peer = cluster.workers.get(address);
+      if (peer !== undefined) index_of[cluster.book(peer).id] = index;
+    }
+    hops.fleet = {
+      receivedNs: (worker, sequence) => reader.receivedNs(index_of[worker] ?? -1, sequence),
+      reportedNs: (worker, sequence) => reader.reportedNs(index_of[worker] ?? -1, sequence),
+    };
+  }
+
+  async run(repeat: number): Promise<Measured> {
+    const server = this.#server;
+    await this.#fleet.prepare(`-r${repeat}`);
+    const before = this.#ledger();
+    const meter = new LoopMeter();
+    server.outbox.first_compute_ns = 0;
+    server.intake.records.length = 0;
+    if (this.#recorder === null) meter.start();
+    const window_start_ms = Date.now();
+    this.#recorder?.openWindow();
+    const cpu_us = processCpuUs();
+    const report = await this.#fleet.submit();
+    const used_us = processCpuUs() - cpu_us;
+    const loop = this.#recorder === null ? meter.stop() : null;
+    const after = this.#ledger();
+    const figures =
+      (await this.#recorder?.closeWindow({ start_ns: report.submitted_ns, end_ns: report.reported_ns })) ??
+      null;
+    const own = await this.#fleet.recorded();
+    const records = [...server.intake.records];
+    const known_ns = Math.max(...records.map((record) => record.known_ns));
+    const measured: Measured = {
+      makespan_s: (report.reported_ns - report.submitted_ns) / 1e9,
+      graph_s: (known_ns - report.submitted_ns) / 1e9,
+      first_task_s: (server.outbox.first_compute_ns - report.submitted_ns) / 1e9,
+      scheduler_cpu_us: Math.max(0, used_us - this.#fleetCpuUs(report)),
+      figures,
+      loop,
+      fleet: this.#fleetThreads(report, own),
+      graphs: records.map((record) => this.#graphRow(record, report)),
+      ledger: ledgerBetween(before, after),
+      window_start_ms,
+    };
+    const { keys_left } = await this.#fleet.release(RELEASE_MS_MAX);
+    if (keys_left > 0) throw new Error(`${keys_left} keys were not released within ${RELEASE_MS_MAX} ms`);
+    return measured;
+  }
+
+  /** The fleet's own thread, or what it did on this one. */
+  #fleetCpuUs({ figures }: SubmissionReport): number {
+    return this.#parts.options.transport === "tcp"
+      ? (figures.cpu_ns ?? 0) / 1e3
+      : sameThreadNs(figures) / 1e3;
+  }
+
+  #fleetThreads({ figures }: SubmissionReport, own: WindowFigures | null): FleetThreadInput[] {
+    return this.#parts.options.transport === "tcp" ? [{ cpu_ns: figures.cpu_ns, figures: own }] : [];
+  }
+
+  #graphRow(record: GraphRecord, report: SubmissionReport): GraphRow {
+    return {
+      bytes: record.bytes,
+      decode_s: record.decode_ns / 1e9,
+      wait_s: record.wait_ns / 1e9,
+      unpack_s: record.unpack_ns / 1e9,
+      order_s: record.order_ns / 1e9,
+      insert_s: record.insert_ns / 1e9,
+      first_task_s: (this.#server.outbox.first_compute_ns - record.submitted_ns) / 1e9,
+      last_task_s: (report.reported_ns - record.submitted_ns) / 1e9,
+    };
+  }
+
+  #ledger(): Ledger {
+    const { scheduler, streams, outbox } = this.#server;
+    const { tasks_sent, tasks_finished, steals_asked, steals_done, recomputed } = scheduler.counts;
+    return {
+      ...{ tasks_sent, tasks_finished, steals_asked, steals_done, recomputed },
+      bytes_in: streams.counts.bytes,
+      bytes_out: outbox.counts.bytes,
+      messages_in: streams.counts.messages,
+      messages_out: outbox.counts.messages,
+      batches_in: streams.counts.batches,
+      batches_out: outbox.counts.batches,
+    };
+  }
+
+  async close(): Promise<void> {
+    await this.#fleet.close();
+    await this.#server.close("the run is over");
+    this.#recorder?.close();
+  }
+}
+
+/** What the fleet's spans took on the scheduler's thread. */
+function sameThreadNs(figures: FleetFigures): number {
+  return figures.decode_ns + figures.work_ns + figures.encode_ns + figures.write_ns;
+}

@@ -1,0 +1,54 @@
+import { rsdsVersion } from "../results/machine.ts";
+import type { RunningServer, ServerOptions } from "../server/peers/options.ts";
+import { SchedulerServer } from "../server/server.ts";
+import { Recorder } from "../trace/recorder.ts";
+
+/** The composition root of `rsds scheduler`: the server, and with `--zero-workers` a fleet in a thread beside it. */
+export async function startServer(options: ServerOptions): Promise<RunningServer> {
+  // Without somebody who opens a window a recorder keeps nothing: it is made when the profile command asks for one.
+  const server = new SchedulerServer({
+    listen_address: options.listen_address,
+    contact_host: options.contact_host,
+    scheduler: options.scheduler,
+    seed: 1,
+    python: options.python,
+    limits: options.limits,
+    log: options.log,
+    version: rsdsVersion(),
+    tracer: options.trace === "off" ? null : new Recorder(),
+  });
+  const address = await server.start();
+  server.peers.startTimers(options.worker_ttl_ms, options.idle_timeout_ms);
+  const closeFleet = options.zero_workers > 0 ? await startFleet(server, options) : null;
+  return {
+    address,
+    finished: server.finished,
+    identityJson: () => server.peers.identityJson(),
+    close: async (reason) => {
+      await closeFleet?.();
+      await server.close(reason);
+    },
+  };
+}
+
+async function startFleet(server: SchedulerServer, options: ServerOptions): Promise<() => Promise<void>> {
+  const { FleetThread } = await import("../../simulator/fleet/host.ts");
+  const fleet = new FleetThread(
+    {
+      address: server.address,
+      workers: options.zero_workers,
+      release: "2026.8",
+      flush: "turn",
+      stamps: null,
+      client: false,
+      trace: false,
+    },
+    (text) => options.log.write("INFO", `fleet: ${text}`),
+  );
+  fleet.ended.then((error) => {
+    if (error !== null) options.log.write("ERROR", error.message);
+  }, undefined);
+  await fleet.start();
+  options.log.write("INFO", `${options.zero_workers} zero workers are attached`);
+  return () => fleet.kill();
+}
