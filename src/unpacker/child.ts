@@ -30,11 +30,12 @@ export interface ChildOptions {
 const STDERR_LINES_MAX = 20;
 const LINE_CHARACTERS_MAX = 2000;
 const CLOSE_MS_MAX = 1000;
-// The module's folder is on the path only while the package is imported, and __main__ stays nearly empty: a
-// user's function that travels by value must not meet a namesake there.
+// The package's folder is on the path only while it is imported; the working directory, which -c would put
+// there, is not on the path of `dask scheduler` either. And __main__ stays nearly empty: a user's function that
+// travels by value must not meet a namesake there.
 const LAUNCH =
-  "import sys; sys.path.insert(0, sys.argv[1]); from rsds_unpacker import service as _s; " +
-  "del sys.path[0]; _s.main(sys.argv[2:])";
+  "import sys; sys.path[:] = [sys.argv[1]] + [path for path in sys.path if path]; " +
+  "from rsds_unpacker import service as _s; del sys.path[0]; _s.main(sys.argv[2:])";
 const PACKAGE_FOLDER = fileURLToPath(new URL("./python", import.meta.url));
 
 /** One Python process. It ends once, whatever the cause; then `onEnd` is called and it is of no more use. */

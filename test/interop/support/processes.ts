@@ -14,7 +14,7 @@ const OUTPUT_CHARACTERS_MAX = 200_000;
 const END_MS_MAX = 5000;
 
 /** A program of the environment that `npm run venvs` makes for this release. */
-export function venvProgram(release: string, name: string): string {
+function venvProgram(release: string, name: string): string {
   return join(ROOT, ".venvs", `dask-${release}`, "bin", name);
 }
 

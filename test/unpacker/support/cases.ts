@@ -26,7 +26,8 @@ export interface Case extends UnpackRequest {
   readonly name: string;
   /** msgpack of [[key, [dependency, …]], …]. */
   readonly tasks: Uint8Array;
-  readonly task_annotations: Readonly<Record<string, string>>;
+  /** The key's msgpack in hex -> the names of its annotations. */
+  readonly task_annotations: Readonly<Record<string, readonly string[]>>;
   readonly values: Readonly<Record<string, string>> | null;
 }
 
@@ -78,7 +79,7 @@ export function keyBytes(structure: GraphStructure, i: number): Uint8Array {
 }
 
 /** Specs by task number, whatever order they came in. */
-export function specsByTask({ structure, chunks, order }: Unpacked): Uint8Array[][] {
+function specsByTask({ structure, chunks, order }: Unpacked): Uint8Array[][] {
   const specs: Uint8Array[][] = new Array(structure.task_count);
   for (const chunk of chunks)
     for (let i = 0; i < chunk.count; i++)

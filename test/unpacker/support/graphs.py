@@ -94,6 +94,10 @@ async def cases(client):
     with dask.annotate(priority=lambda key: len(str(key)) % 3, retries=2, note={1, 2}, odd=1j):
         annotated = delayed(inc)(3)
     yield "layer-annotations", client.compute(annotated, optimize_graph=False)
+    with dask.annotate(note=None):
+        without = delayed(inc)(4)
+    with dask.annotate(note=1, retries=4, priority=np.int64(3)):
+        yield "note-of-none", client.compute(without, optimize_graph=False)
     with dask.annotate(workers=lambda key: "bob", priority=5):
         yield "global-annotations", client.map(inc, range(6))
 
@@ -236,7 +240,7 @@ def describe(message):
         of_task = {} if request["kind"] == "hlg" else {n: v(key) if callable(v) else v for n, v in annotations.items()}
         of_task.update({name: values[key] for name, values in by_type.items() if values.get(key) is not None})
         if of_task:
-            meaning[repr(key)] = repr(sorted(of_task.items()))
+            meaning[msgpack.packb(key, default=operator.index).hex()] = sorted(of_task)
     return {
         **request,
         "tasks": msgpack.packb(tasks, default=operator.index),

@@ -1,5 +1,6 @@
 """From a client's pickle to tasks: deserialize, materialize, convert, cull, as Dask's scheduler does it."""
 
+import numbers
 import operator
 from array import array
 from collections import defaultdict
@@ -143,6 +144,9 @@ class Annotations:
             for name, values in by_type.items():
                 if (value := values.get(key)) is not None:
                     of_task[name] = value
+                elif key in values and not keep_none:
+                    # 2024.12.1 lets a layer's None take a global annotation away.
+                    of_task.pop(name, None)
             self.set_of_task.append(self._number(of_task))
 
     def _number(self, annotations):
@@ -183,14 +187,19 @@ def _describe(annotations, packed):
             described["allow_other_workers"] = bool(value)
         elif name == "resources":
             _expect(isinstance(value, dict), name, value, "a dict")
-            described["resources"] = value
+            described["resources"] = {str(kind): _plain_number(name, amount) for kind, amount in value.items()}
         elif name == "priority":
-            _expect(isinstance(value, (int, float)), name, value, "a number")
-            described["priority"] = value
+            described["priority"] = _plain_number(name, value)
         elif name == "retries":
             _expect(isinstance(value, int), name, value, "an int")
             described["retries"] = value
     return described
+
+
+def _plain_number(name, value):
+    """Also numpy's numbers, which msgpack does not know."""
+    _expect(isinstance(value, numbers.Real), name, value, "a number")
+    return int(value) if isinstance(value, numbers.Integral) else float(value)
 
 
 def _expect(fits, name, value, what):
