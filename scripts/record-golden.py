@@ -4,7 +4,7 @@
 
 starts a scheduler and two workers of the release that this Python has, with a relay between the scheduler and
 everybody else, lets a client use them so that the operations of WANTED occur, and writes the first messages of each
-with one line each in manifest.json. Messages that are in the folder already are left alone.
+with an entry each in manifest.json. Operations that the folder has of this release are left alone.
 """
 
 from __future__ import annotations
@@ -155,7 +155,8 @@ def operations(message: bytes, lens: tuple) -> list[str]:
 def write(messages: list) -> None:
     manifest_path = GOLDEN / "manifest.json"
     manifest = json.loads(manifest_path.read_text())
-    known = {entry["name"] for entry in manifest}
+    release = distributed.__version__
+    present = {(op, entry["flow"]) for entry in manifest if entry["version"] == release for op in entry["ops"]}
     taken: dict[tuple[str, str], int] = {}
     for connection, number, flow, lens, message in messages:
         try:
@@ -163,20 +164,19 @@ def write(messages: list) -> None:
         except Exception as error:  # a pickled object of an unknown class: not one of ours
             print(f"skipped: {error!r}", file=sys.stderr)
             continue
-        wanted = [op for op in dict.fromkeys(ops) if (op, flow) in WANTED and taken.get((op, flow), 0) < PER_OPERATION]
+        lacking = [op for op in dict.fromkeys(ops) if (op, flow) in WANTED - present]
+        wanted = [op for op in lacking if taken.get((op, flow), 0) < PER_OPERATION]
         if not wanted:
             continue
         for op in wanted:
             taken[op, flow] = taken.get((op, flow), 0) + 1
         direction = "in" if flow == IN else "out"
-        name = f"{distributed.__version__}-{wanted[0]}-{direction}-{SCENARIO}-c{connection}s{number}"
-        if name in known:
-            continue
+        name = f"{release}-{wanted[0]}-{direction}-{SCENARIO}-c{connection}s{number}"
         (GOLDEN / f"{name}.bin").write_bytes(message)
         manifest.append(
             {
                 "name": name,
-                "version": distributed.__version__,
+                "version": release,
                 "ops": ops,
                 "flow": flow,
                 "kind": "stream",
@@ -187,8 +187,8 @@ def write(messages: list) -> None:
             }
         )
     manifest_path.write_text(json.dumps(manifest, indent=1) + "\n")
-    for op, flow in sorted(WANTED):
-        print(f"{op} {flow}: {taken.get((op, flow), 0)}")
+    for op, flow in sorted(WANTED - present):
+        print(f"{op} {flow}: {taken.get((op, flow), 0)} recorded")
 
 
 def main() -> None:
