@@ -214,7 +214,8 @@ def release(client):
     assert len(stored(client)) >= 21
     kept = futures[3]
     del futures, total
-    eventually(lambda: stored(client) == [kept.key], "only the kept result is in the workers' memory")
+    # Perhaps on both workers: the sum's worker fetched it, and extra copies need not go at once.
+    eventually(lambda: set(stored(client)) == {kept.key}, "only the kept result is in the workers' memory")
     assert len(kept.result(timeout=WAIT_SECONDS)) == 1_000_003
     del kept
     eventually(lambda: stored(client) == [], "the workers' memory is empty")
@@ -229,7 +230,7 @@ def client_close(client):
     assert other.gather(others) == list(range(1, 11))
     assert again.result(timeout=WAIT_SECONDS) == shared.result(timeout=WAIT_SECONDS) == 1001
     other.close()
-    eventually(lambda: stored(client) == ["shared"], "what the closed client held alone is gone")
+    eventually(lambda: set(stored(client)) == {"shared"}, "what the closed client held alone is gone")
     assert shared.result(timeout=WAIT_SECONDS) == 1001
 
 
