@@ -1,6 +1,6 @@
 import { performance } from "node:perf_hooks";
 import type { Transport } from "../../src/comm/connection.ts";
-import { WireMap } from "../../src/protocol/values.ts";
+import { WireMap, type WireValue } from "../../src/protocol/values.ts";
 import { threadCpuNs } from "../../src/trace/cpu.ts";
 import { type FleetClock, SystemFleetClock } from "./clock.ts";
 import { FleetContext, type FleetTracing, type FlushMode } from "./fleet-context.ts";
@@ -183,22 +183,30 @@ export class Fleet {
 
   /**
    * The scheduler's own packages, which the workers then claim: a zero worker has no Python, and any other answer
-   * would make Dask warn every client of mismatched versions. The release's own where the scheduler does not say.
+   * would make Dask warn every client of mismatched versions. But dask and distributed are of the fleet's release,
+   * since that is what a scheduler goes by in what it sends.
    */
   async #askVersions(): Promise<WireMap> {
     const { transport, address, release } = this.#options;
     const client = new RpcClient(transport, address);
+    let host: WireValue | undefined;
+    let packages: WireValue | undefined;
     try {
       const reply = await client.call(WireMap.of({ op: "versions", reply: true }));
-      if (reply instanceof WireMap && reply.get("packages") instanceof WireMap) return reply;
+      if (reply instanceof WireMap) {
+        host = reply.get("host");
+        packages = reply.get("packages");
+      }
     } finally {
       client.close();
     }
-    const version = releaseTraits(release).version;
-    return WireMap.of({
-      host: WireMap.of({}),
-      packages: WireMap.of({ dask: version, distributed: version }),
-    });
+    const claimed = packages instanceof WireMap ? packages : WireMap.of({});
+    for (const name of ["dask", "distributed"]) {
+      const version = claimed.get(name);
+      const same_release = typeof version === "string" && version.startsWith(`${release}.`);
+      if (!same_release) claimed.set(name, releaseTraits(release).version);
+    }
+    return WireMap.of({ host: host instanceof WireMap ? host : WireMap.of({}), packages: claimed });
   }
 
   #rssBytes(): number {

@@ -68,7 +68,8 @@ export class MiniScheduler {
       const op = String(request.get("op"));
       this.requests.push(op);
       const reply = (value: WireValue) => connection.write(frameMessage(encodeMessage(value)));
-      if (op === "versions") reply(WireMap.of({ host: WireMap.of({}), packages: WireMap.of({ dask: "x" }) }));
+      if (op === "versions")
+        reply(WireMap.of({ host: WireMap.of({}), packages: WireMap.of({ dask: "2026.8.77", numpy: "1" }) }));
       else if (op === "heartbeat_worker") {
         this.heartbeats.push(request);
         reply(WireMap.of({ status: "OK", time: 1.5, "heartbeat-interval": this.heartbeat_interval_s }));

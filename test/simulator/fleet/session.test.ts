@@ -87,6 +87,9 @@ describe.each(RELEASES)("a fleet session of %s", (release) => {
       Object.keys(shape(real.get("metrics")) as object),
     );
     expect(ours.get("name")).toBe(ours.get("address"));
+    const packages = (ours.get("versions") as WireMap).get("packages") as WireMap;
+    expect(packages.get("distributed")).toBe(`${release}.${release === "2026.8" ? 0 : 1}`);
+    expect(packages.get("numpy")).toBe("1");
     await expect.poll(() => scheduler.stream_ops).toEqual(Array(3).fill("worker-status-change"));
   });
 
@@ -203,7 +206,10 @@ describe("the requests that a zero worker answers", () => {
     expect(plain(await ask("get_logs", { n: 1 }))).toEqual([
       ["INFO", expect.stringContaining("registered to")],
     ]);
-    expect(plain(await ask("versions"))).toEqual({ host: {}, packages: { dask: "x" } });
+    expect(plain(await ask("versions"))).toEqual({
+      host: {},
+      packages: { dask: "2026.8.77", numpy: "1", distributed: "2026.8.0" },
+    });
     expect(plain(await ask("dump_state"))).toMatchObject({ status: "running" });
     expect(address).toMatch(/^tcp:\/\/127\.0\.0\.1:\d+$/);
   });

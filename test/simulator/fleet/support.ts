@@ -12,7 +12,7 @@ import { decodeMessage, encodeMessage } from "../../../src/protocol/message.ts";
 import { WireMap, type WireValue } from "../../../src/protocol/values.ts";
 
 /** Moved by hand: a report's stamps are known. */
-export class HandClock implements FleetClock {
+class HandClock implements FleetClock {
   now_ns = 5e9;
 
   now(): number {
