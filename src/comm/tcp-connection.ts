@@ -145,11 +145,15 @@ export class TcpConnection implements Connection {
   }
 
   #onData(chunk: Buffer): void {
-    this.#tracer?.begin("read");
+    const tracer = this.#tracer;
+    tracer?.begin("read");
+    // Cutting the stream into messages is the stream's own work; what the receiver does with one is in spans of its own.
+    tracer?.enter(PHASE.read);
     try {
       this.#inbox.push(chunk, false);
     } finally {
-      this.#tracer?.end();
+      tracer?.exit();
+      tracer?.end();
     }
   }
 

@@ -28,8 +28,9 @@ export class GraphBuilder {
   /** Tasks that this graph gave a run_spec: new ones, and data that was known by name only. */
   readonly #defined = new IntStack(256);
   readonly #segment: number;
-  readonly generation: number;
-  readonly user_priority: number;
+  /** Of the tasks defined from here on. */
+  generation: number;
+  user_priority: number;
   /** When the tasks became known, ns; NaN while nothing is traced. */
   stamp_ns = Number.NaN;
 
@@ -135,13 +136,18 @@ export class GraphBuilder {
     );
   }
 
-  /** The client wants these keys: what they need is activated, what they do not need is forgotten. */
+  /**
+   * The client wants these keys: what they need is activated, what they do not need is forgotten. If dependencies are
+   * lost, they are cancelled instead.
+   */
   commit(wanted: readonly TaskId[]): GraphResult {
     const { tasks } = this.#books;
     this.#books.tasks.segments.release(this.#segment);
     const lost = this.#lostDependencies();
     const count = this.#created.length;
     if (lost.length > 0) {
+      // As in Dask: none of them will ever be done, whatever the client has heard of one before.
+      for (const task of wanted) this.#moves.cancelFor(this.#client, task, "lost dependencies");
       this.#drop();
       return { tasks: 0, lost };
     }

@@ -20,7 +20,7 @@ import type { RpcContext } from "./rpc/context.ts";
 import type { StreamOutbox } from "./stream/outbox.ts";
 import { onTaskOp } from "./stream/task-ops.ts";
 import type { TypeTable } from "./stream/type-table.ts";
-import { arrayCount, field, firstItem } from "./stream/walk.ts";
+import { arrayCount, firstItem, mapCount, startsWith } from "./stream/walk.ts";
 import { ADDED, DROPPED, FINISHED, OTHER, WorkerReader } from "./stream/worker-reader.ts";
 
 /** Bytes, packets and messages that came in on streams. */
@@ -179,21 +179,23 @@ export class Streams implements StreamHandler {
     let message = packet;
     let at = from;
     for (let left = count; left > 0; left--) {
-      const end = skipValue(message.bytes, at, message.frameEnd(0));
-      const op = readOp(message.bytes, at, end);
-      if (op === "update-graph" || op === "update-graph-hlg") {
-        // Payloads are slices of the message from here on.
-        const owned = message.own();
-        const shift = owned.start - message.start;
-        if (op === "update-graph-hlg") this.#parts.intake.takeHlg(peer, owned, at + shift, end + shift);
-        else this.#updateGraph(peer, stream, owned, at + shift, end + shift, left - 1);
-        if (stream.busy) return;
-        message = owned;
-        at = end + shift;
+      const op = readOp(message.bytes, at, message.frameEnd(0));
+      if (op !== "update-graph" && op !== "update-graph-hlg") {
+        const end = skipValue(message.bytes, at, message.frameEnd(0));
+        this.#clientOp(peer, op, message, at, end);
+        at = end;
         continue;
       }
-      this.#clientOp(peer, op, message, at, end);
-      at = end;
+      // Payloads are slices of the message from here on.
+      const owned = message.own();
+      at += owned.start - message.start;
+      message = owned;
+      if (op === "update-graph-hlg") at = this.#parts.intake.takeHlg(peer, owned, at, owned.frameEnd(0));
+      else {
+        const end = skipValue(owned.bytes, at, owned.frameEnd(0));
+        this.#updateGraph(peer, stream, owned, at, end, left - 1);
+        return;
+      }
     }
   }
 
@@ -288,9 +290,18 @@ function keysOf(fields: WireMap): Uint8Array[] {
   return keys.map(keyBytes);
 }
 
+/** The value of `op`, which Dask writes first: fields behind it are not looked at. */
 function readOp(bytes: Buffer, start: number, end: number): string {
-  const bounds = field(bytes, start, end, OP_NAME);
-  const op = bounds === null ? null : unpackValue(bytes, bounds[0], bounds[1]);
-  if (typeof op !== "string") throw new ProtocolError("BAD_STREAM_MESSAGE", "a message without op");
-  return op;
+  const count = mapCount(bytes, start, end);
+  let at = firstItem(bytes, start);
+  for (let i = 0; i < count; i++) {
+    const value = skipValue(bytes, at, end);
+    if (startsWith(bytes, at, OP_NAME)) {
+      const op = unpackValue(bytes, value, skipValue(bytes, value, end));
+      if (typeof op === "string") return op;
+      break;
+    }
+    at = skipValue(bytes, value, end);
+  }
+  throw new ProtocolError("BAD_STREAM_MESSAGE", "a message without op");
 }

@@ -1,13 +1,14 @@
 import { NONE, type TaskId } from "../../base/ids.ts";
 import { IntStack } from "../../base/typed-arrays.ts";
 import type { GraphBuilder } from "../../core/graph-builder.ts";
+import type { KeyTable } from "../../core/key-table.ts";
 import { PAYLOAD_INLINE, PAYLOAD_SERIALIZED } from "../../core/payloads.ts";
 import { ProtocolError } from "../../protocol/errors.ts";
 import type { FramedMessage } from "../../protocol/frames.ts";
 import { isCanonicalKey, type KeyBytes, keyBytes } from "../../protocol/keys.ts";
 import { packValue, skipValue, unpackValue } from "../../protocol/msgpack.ts";
 import { toNumber, WireMap, type WireValue } from "../../protocol/values.ts";
-import { arrayCount, field, firstItem, mapCount, startsWith, walkMap } from "../stream/walk.ts";
+import { arrayCount, field, firstItem, mapCount, startsWith } from "../stream/walk.ts";
 
 const name = (text: string): Uint8Array => packValue(text);
 const HLG = name("hlg");
@@ -30,6 +31,11 @@ export class UnsupportedLayerError extends Error {
 
 /** What the rest of the message says, beside the tasks. */
 export interface HlgFields {
+  /** The position behind the message. */
+  readonly after: number;
+  readonly submitting_task: WireValue;
+  readonly fifo_timeout: WireValue;
+  readonly user_priority: number;
   readonly wanted: TaskId[];
   /** True: every task had a priority from the client. */
   readonly ordered: boolean;
@@ -43,6 +49,7 @@ export class HlgReader {
   readonly #message: FramedMessage;
   readonly #bytes: Buffer;
   readonly #builder: GraphBuilder;
+  readonly #keys: KeyTable;
   // Columns by position in the graph.
   readonly tasks = new IntStack(1024);
   readonly #payload = new IntStack(4096);
@@ -52,35 +59,76 @@ export class HlgReader {
   readonly #order = new IntStack(1024);
   /** By task id; made when a guess first fails. */
   #index_of: Int32Array | null = null;
-  readonly #layer_annotations: { from: number; to: number; annotations: WireMap }[] = [];
+  readonly #layer_annotations: { readonly from: number; to: number; readonly annotations: WireMap }[] = [];
   #header_start = 0;
   #header_length = -1;
   #header_frames = 0;
 
   /** `message` must be owned: payloads are slices of it. */
-  constructor(message: FramedMessage, builder: GraphBuilder) {
+  constructor(message: FramedMessage, builder: GraphBuilder, keys: KeyTable) {
+    this.#keys = keys;
     this.#message = message;
     this.#bytes = message.bytes;
     this.#builder = builder;
   }
 
-  /** Reads the map at `start`. Throws ProtocolError or UnsupportedLayerError; then the builder is to be aborted. */
+  /**
+   * Reads the map at `start` in one pass, and answers where it ends. Throws ProtocolError or UnsupportedLayerError;
+   * then the builder is to be aborted.
+   */
   read(start: number, end: number): HlgFields {
-    const bytes = this.#bytes;
-    const hlg = field(bytes, start, end, HLG);
-    if (hlg === null) throw new ProtocolError("BAD_GRAPH", "update-graph-hlg without hlg");
-    const layers = field(bytes, hlg[0], hlg[1], LAYERS);
-    const count = layers === null ? -1 : arrayCount(bytes, layers[0], layers[1]);
-    if (layers === null || count < 0)
-      throw new ProtocolError("BAD_GRAPH", "a graph without a list of layers");
-    let at = firstItem(bytes, layers[0]);
-    for (let i = 0; i < count; i++) {
-      const next = skipValue(bytes, at, layers[1]);
-      this.#layer(at, next);
-      at = next;
-    }
-    const ordered = this.#priorities(field(bytes, start, end, PRIORITY));
-    return { wanted: this.#wanted(field(bytes, start, end, KEYS)), ordered };
+    let keys = NONE;
+    let priority = NONE;
+    let has_graph = false;
+    const others: Record<string, WireValue> = {};
+    const after = this.#walk(start, end, (key, value) => {
+      if (is(this.#bytes, key, HLG)) {
+        has_graph = true;
+        return this.#hlg(value, end);
+      }
+      if (is(this.#bytes, key, KEYS)) keys = value;
+      else if (is(this.#bytes, key, PRIORITY)) priority = value;
+      else if (is(this.#bytes, key, SUBMITTING_TASK))
+        return this.#keep(others, "submitting_task", value, end);
+      else if (is(this.#bytes, key, FIFO_TIMEOUT)) return this.#keep(others, "fifo_timeout", value, end);
+      else if (is(this.#bytes, key, USER_PRIORITY)) return this.#keep(others, "user_priority", value, end);
+      return skipValue(this.#bytes, value, end);
+    });
+    if (!has_graph) throw new ProtocolError("BAD_GRAPH", "update-graph-hlg without hlg");
+    return {
+      after,
+      ordered: priority !== NONE && this.#priorities(priority, end),
+      wanted: this.#wanted(keys, end),
+      submitting_task: others["submitting_task"] ?? null,
+      fifo_timeout: others["fifo_timeout"] ?? null,
+      user_priority: toNumber(others["user_priority"]) ?? 0,
+    };
+  }
+
+  #keep(others: Record<string, WireValue>, name: string, value: number, end: number): number {
+    const after = skipValue(this.#bytes, value, end);
+    others[name] = unpackValue(this.#bytes, value, after);
+    return after;
+  }
+
+  /** Calls `visit` with the place of each key and value of the map at `at`; it answers where the value ends. */
+  #walk(at: number, end: number, visit: (key: number, value: number) => number): number {
+    const count = mapCount(this.#bytes, at, end);
+    if (count < 0) throw new ProtocolError("BAD_GRAPH", "a map was expected in a graph");
+    let position = firstItem(this.#bytes, at);
+    for (let i = 0; i < count; i++) position = visit(position, skipValue(this.#bytes, position, end));
+    return position;
+  }
+
+  #hlg(at: number, end: number): number {
+    return this.#walk(at, end, (key, value) => {
+      if (!is(this.#bytes, key, LAYERS)) return skipValue(this.#bytes, value, end);
+      const count = arrayCount(this.#bytes, value, end);
+      if (count < 0) throw new ProtocolError("BAD_GRAPH", "a graph without a list of layers");
+      let position = firstItem(this.#bytes, value);
+      for (let i = 0; i < count; i++) position = this.#layer(position, end);
+      return position;
+    });
   }
 
   get count(): number {
@@ -153,30 +201,69 @@ export class HlgReader {
     payload.body_bytes = extra === 0 ? -1 : message.frameEnd(frame + 1) - message.frameEnd(frame);
   }
 
-  #layer(start: number, end: number): void {
+  #layer(at: number, end: number): number {
     const bytes = this.#bytes;
-    const class_name = field(bytes, start, end, LAYER_NAME);
-    if (class_name === null || !startsWith(bytes, class_name[0], MATERIALIZED))
-      throw new UnsupportedLayerError(
-        `layer of class ${class_name === null ? "?" : String(unpackValue(bytes, class_name[0], class_name[1]))}: ` +
-          "only materialized layers can be taken from a client of 2022.12",
-      );
-    const state = field(bytes, start, end, STATE);
-    const dsk = state && field(bytes, state[0], state[1], DSK);
-    if (state === null || !dsk) throw new ProtocolError("BAD_GRAPH", "a materialized layer without dsk");
     const first = this.tasks.length;
+    let named = false;
+    let early_state = NONE;
     this.#index_of = null;
-    this.#tasks(dsk[0], dsk[1]);
-    const dependencies = field(bytes, state[0], state[1], DEPENDENCIES);
-    if (dependencies !== null) this.#dependencies(dependencies[0], dependencies[1], first);
-    const annotations = field(bytes, start, end, ANNOTATIONS);
-    if (annotations === null) return;
-    const value = unpackValue(bytes, annotations[0], annotations[1]);
-    if (value instanceof WireMap && value.size > 0)
-      this.#layer_annotations.push({ from: first, to: this.tasks.length, annotations: value });
+    const after = this.#walk(at, end, (key, value) => {
+      if (is(bytes, key, LAYER_NAME)) {
+        named = true;
+        const value_end = skipValue(bytes, value, end);
+        this.#checkClass(value, value_end);
+        return value_end;
+      }
+      if (is(bytes, key, STATE)) {
+        if (named) return this.#state(value, end);
+        early_state = value;
+      }
+      if (is(bytes, key, ANNOTATIONS)) return this.#annotations(value, end, first);
+      return skipValue(bytes, value, end);
+    });
+    if (!named) this.#checkClass(NONE, NONE);
+    if (early_state !== NONE) this.#state(early_state, end);
+    for (const layer of this.#layer_annotations) if (layer.from === first) layer.to = this.tasks.length;
+    return after;
   }
 
-  #tasks(start: number, end: number): void {
+  #checkClass(start: number, end: number): void {
+    if (start !== NONE && is(this.#bytes, start, MATERIALIZED)) return;
+    const name = start === NONE ? "none" : String(unpackValue(this.#bytes, start, end));
+    throw new UnsupportedLayerError(
+      `a layer of class ${name}: only materialized layers can be taken from a client of 2022.12`,
+    );
+  }
+
+  #annotations(value: number, end: number, first: number): number {
+    const after = skipValue(this.#bytes, value, end);
+    const annotations = unpackValue(this.#bytes, value, after);
+    if (annotations instanceof WireMap && annotations.size > 0)
+      this.#layer_annotations.push({ from: first, to: first, annotations });
+    return after;
+  }
+
+  #state(at: number, end: number): number {
+    const first = this.tasks.length;
+    let early_dependencies = NONE;
+    let has_tasks = false;
+    const after = this.#walk(at, end, (key, value) => {
+      if (is(this.#bytes, key, DSK)) {
+        has_tasks = true;
+        return this.#tasks(value, end);
+      }
+      if (is(this.#bytes, key, DEPENDENCIES)) {
+        if (has_tasks) return this.#dependencies(value, end, first);
+        early_dependencies = value;
+      }
+      return skipValue(this.#bytes, value, end);
+    });
+    if (!has_tasks) throw new ProtocolError("BAD_GRAPH", "a materialized layer without dsk");
+    if (early_dependencies !== NONE) this.#dependencies(early_dependencies, end, first);
+    return after;
+  }
+
+  #tasks(start: number, end: number): number {
     const bytes = this.#bytes;
     const count = mapCount(bytes, start, end);
     if (count < 0) throw new ProtocolError("BAD_GRAPH", "dsk is not a map");
@@ -191,6 +278,7 @@ export class HlgReader {
       this.#order.push(0);
       at = next;
     }
+    return at;
   }
 
   /** Two numbers a task: a frame and how many follow it, or minus the place of an inline value and its length. */
@@ -233,56 +321,92 @@ export class HlgReader {
     return count;
   }
 
-  #dependencies(start: number, end: number, first: number): void {
-    const bytes = this.#bytes;
+  #dependencies(start: number, end: number, first: number): number {
     let guess = first;
-    walkMap(bytes, start, end, (key, value, value_end) => {
-      const index = this.indexOf(this.#intern(key, value), guess);
+    return this.#walk(start, end, (key, value) => {
+      const index = this.#indexAt(key, value, guess);
       guess = index + 1;
-      const list = mapCount(bytes, value, value_end) >= 0 ? field(bytes, value, value_end, AS_LIST) : null;
-      const [from, to] = list ?? [value, value_end];
-      const count = arrayCount(bytes, from, to);
-      if (count < 0) throw new ProtocolError("BAD_GRAPH", "dependencies that are no list");
-      if (index < 0 || count === 0) return;
-      this.#dependency_start.items[index] = this.dependencies.length;
-      this.#dependency_count.items[index] = count;
-      let at = firstItem(bytes, from);
-      for (let i = 0; i < count; i++) {
-        const next = skipValue(bytes, at, to);
-        this.dependencies.push(this.#intern(at, next));
-        at = next;
-      }
+      return this.#dependencyList(value, end, index);
     });
   }
 
+  /** A set (`{"__Set__": true, "as-list": […]}`) or a list of keys; answers where it ends. */
+  #dependencyList(at: number, end: number, index: number): number {
+    const bytes = this.#bytes;
+    if (mapCount(bytes, at, end) >= 0)
+      return this.#walk(at, end, (key, value) =>
+        is(bytes, key, AS_LIST) ? this.#dependencyList(value, end, index) : skipValue(bytes, value, end),
+      );
+    const count = arrayCount(bytes, at, end);
+    if (count < 0) throw new ProtocolError("BAD_GRAPH", "dependencies that are no list");
+    let position = firstItem(bytes, at);
+    if (index >= 0) {
+      this.#dependency_start.items[index] = this.dependencies.length;
+      this.#dependency_count.items[index] = count;
+    }
+    // Mostly a dependency stands just before its dependent, or a list names tasks one after the other.
+    let guess = index - count;
+    for (let i = 0; i < count; i++) {
+      const next = skipValue(bytes, position, end);
+      if (index >= 0) {
+        const dependency = this.#taskAt(position, next, guess);
+        this.dependencies.push(dependency);
+        guess++;
+      }
+      position = next;
+    }
+    return position;
+  }
+
   /** False: the client leaves ordering to the scheduler. */
-  #priorities(bounds: [number, number] | null): boolean {
-    if (bounds === null || mapCount(this.#bytes, bounds[0], bounds[1]) < 0) return false;
+  #priorities(at: number, end: number): boolean {
+    if (mapCount(this.#bytes, at, end) < 0) return false;
     let guess = 0;
     let ordered = 0;
-    walkMap(this.#bytes, bounds[0], bounds[1], (key, value, value_end) => {
-      const index = this.indexOf(this.#intern(key, value), guess);
-      if (index < 0) return;
+    this.#walk(at, end, (key, value) => {
+      const after = skipValue(this.#bytes, value, end);
+      const index = this.#indexAt(key, value, guess);
+      if (index < 0) return after;
       guess = index + 1;
-      const order = toNumber(unpackValue(this.#bytes, value, value_end));
+      const order = toNumber(unpackValue(this.#bytes, value, after));
       if (order === undefined) throw new ProtocolError("BAD_GRAPH", "a priority that is no number");
       this.#order.items[index] = order;
       ordered++;
+      return after;
     });
     return ordered === this.tasks.length;
   }
 
-  #wanted(bounds: [number, number] | null): TaskId[] {
+  #wanted(at: number, end: number): TaskId[] {
     const wanted: TaskId[] = [];
-    const count = bounds === null ? -1 : arrayCount(this.#bytes, bounds[0], bounds[1]);
-    if (bounds === null || count < 0) throw new ProtocolError("BAD_GRAPH", "a graph without wanted keys");
-    let at = firstItem(this.#bytes, bounds[0]);
+    const count = at === NONE ? -1 : arrayCount(this.#bytes, at, end);
+    if (count < 0) throw new ProtocolError("BAD_GRAPH", "a graph without wanted keys");
+    let position = firstItem(this.#bytes, at);
     for (let i = 0; i < count; i++) {
-      const next = skipValue(this.#bytes, at, bounds[1]);
-      wanted.push(this.#intern(at, next));
-      at = next;
+      const next = skipValue(this.#bytes, position, end);
+      wanted.push(this.#intern(position, next));
+      position = next;
     }
     return wanted;
+  }
+
+  /** Position in the graph of the key at `start`; `guess` is tried before any hashing. */
+  #indexAt(start: number, end: number, guess: number): number {
+    if (
+      guess >= 0 &&
+      guess < this.tasks.length &&
+      this.#keys.matches(this.tasks.items[guess]!, this.#bytes, start, end)
+    )
+      return guess;
+    return this.indexOf(this.#intern(start, end));
+  }
+
+  #taskAt(start: number, end: number, guess: number): TaskId {
+    if (guess >= 0 && guess < this.tasks.length) {
+      const task = this.tasks.items[guess]!;
+      if (this.#keys.matches(task, this.#bytes, start, end)) return task;
+    }
+    return this.#intern(start, end);
   }
 
   #intern(start: number, end: number): TaskId {
@@ -325,21 +449,9 @@ function amounts(map: WireMap): ReadonlyMap<string, number> {
   return new Map(map.keys.map((key, i) => [String(key), toNumber(map.values[i]) ?? 0]));
 }
 
-/** The few fields beside the tasks that decide when a graph runs. */
-export function readFields(
-  message: FramedMessage,
-  start: number,
-  end: number,
-): { submitting_task: WireValue; fifo_timeout: WireValue; user_priority: number } {
-  const value = (key: Uint8Array): WireValue => {
-    const bounds = field(message.bytes, start, end, key);
-    return bounds === null ? null : unpackValue(message.bytes, bounds[0], bounds[1]);
-  };
-  return {
-    submitting_task: value(SUBMITTING_TASK),
-    fifo_timeout: value(FIFO_TIMEOUT),
-    user_priority: toNumber(value(USER_PRIORITY)) ?? 0,
-  };
+/** True when the value at `at` is this text, written in the shortest form. */
+function is(bytes: Buffer, at: number, text: Uint8Array): boolean {
+  return startsWith(bytes, at, text);
 }
 
 /** The wanted keys alone, for an answer that says why the graph was refused. */

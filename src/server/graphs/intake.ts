@@ -6,7 +6,7 @@ import { GraphCycleError, orderGraph } from "../../ordering/index.ts";
 import { ProtocolError } from "../../protocol/errors.ts";
 import type { FramedMessage } from "../../protocol/frames.ts";
 import { type KeyBytes, keyBytes, keyText, keyValue } from "../../protocol/keys.ts";
-import { packValue } from "../../protocol/msgpack.ts";
+import { packValue, skipValue } from "../../protocol/msgpack.ts";
 import { Serialized, toNumber, WireMap, WireSet, type WireValue } from "../../protocol/values.ts";
 import { HOP, PHASE } from "../../trace/phases.ts";
 import type { Tracer } from "../../trace/tracer.ts";
@@ -18,7 +18,7 @@ import type { ClientPeer } from "../peers/cluster.ts";
 import type { Log } from "../peers/log.ts";
 import type { StreamOutbox } from "../stream/outbox.ts";
 import { Generations } from "./generation.ts";
-import { HlgReader, readFields, readKeys, UnsupportedLayerError } from "./hlg.ts";
+import { HlgReader, readKeys, UnsupportedLayerError } from "./hlg.ts";
 import { pickledFrames, UnpackedGraph } from "./unpacked.ts";
 
 /** What happened to one `update-graph`, times in ns of the recorder's clock: the summary's `graphs`. */
@@ -78,23 +78,25 @@ export class GraphIntake {
 
   // ---- 2022.12: materialized layers, read here
 
-  /** `message` is owned; the `update-graph-hlg` map lies at `start` … `end` of its bytes. */
-  takeHlg(peer: ClientPeer, message: FramedMessage, start: number, end: number): void {
+  /** `message` is owned; the `update-graph-hlg` map begins at `start` of its bytes. Answers where it ends. */
+  takeHlg(peer: ClientPeer, message: FramedMessage, start: number, end: number): number {
     const { scheduler, tracer, clock } = this.#parts;
     const begun_ns = tracer === null ? clock.now() : tracer.enter(PHASE.decode);
     const record = this.#record(message.end - message.start, begun_ns);
     scheduler.now_ns = begun_ns;
     const client = this.#parts.cluster.clientId(peer.name);
-    const fields = readFields(message, start, end);
-    const builder = scheduler.graph({
-      client,
-      buffer: message.bytes,
-      generation: this.#generations.next({ ...fields, now_ms: this.#parts.now_ms() }, scheduler.books),
-      user_priority: -fields.user_priority,
-    });
-    const reader = new HlgReader(message, builder);
+    const builder = scheduler.graph({ client, buffer: message.bytes, generation: 0, user_priority: 0 });
+    const reader = new HlgReader(message, builder, scheduler.books.keys);
+    let after = end;
     try {
-      const { wanted, ordered } = reader.read(start, end);
+      const fields = reader.read(start, end);
+      const { wanted, ordered } = fields;
+      after = fields.after;
+      builder.user_priority = -fields.user_priority;
+      builder.generation = this.#generations.next(
+        { ...fields, now_ms: this.#parts.now_ms() },
+        scheduler.books,
+      );
       const decoded_ns = tracer === null ? clock.now() : tracer.exit();
       if (tracer !== null) tracer.enter(PHASE.graph);
       const order = ordered && isTopological(reader) ? null : this.#order(reader, ordered);
@@ -114,9 +116,11 @@ export class GraphIntake {
       builder.abort();
       if (error instanceof ProtocolError) throw error;
       if (!(error instanceof UnsupportedLayerError) && !(error instanceof GraphCycleError)) throw error;
-      this.#refuse(client, readKeys(message, start, end), error.message, null, null);
+      after = skipValue(message.bytes, start, end);
+      this.#refuse(client, readKeys(message, start, after), error.message, null, null);
     }
     this.#parts.loop.touch();
+    return after;
   }
 
   #order(reader: HlgReader, ordered: boolean): Int32Array {
