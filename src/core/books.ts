@@ -53,8 +53,8 @@ export class Books {
   readonly clients: (string | null)[] = [];
   readonly restrictions = new Map<TaskId, Restrictions>();
   readonly errors = new Map<TaskId, TaskError>();
-  /** msgpack bytes of the annotations that go out in compute-task, for the few tasks that have some. */
-  readonly annotations = new Map<TaskId, Uint8Array>();
+  /** The annotations that go out in compute-task, for the few tasks that have some: opaque here. */
+  readonly annotations = new Map<TaskId, unknown>();
   /** Steals that are not answered yet: at most one a task. */
   readonly steals = new Map<TaskId, Steal>();
   /** Tasks that were in memory and are to be computed again, for the count of recomputed ones. */
@@ -371,6 +371,10 @@ export class Books {
     const workers = this.#findAllowed(task, restrictions);
     this.#allowed.set(restrictions, { version: this.#running_version, workers });
     return workers;
+  }
+
+  queueable(task: TaskId): boolean {
+    return (this.tasks.flags[task]! & (FLAG_RESTRICTED | FLAG_ACTOR)) === 0;
   }
 
   #findAllowed(task: TaskId, restrictions: Restrictions): readonly WorkerId[] | null {

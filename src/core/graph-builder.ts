@@ -114,7 +114,8 @@ export class GraphBuilder {
       readonly retries?: number;
       readonly actor?: boolean;
       readonly restrictions?: Restrictions;
-      readonly bytes?: Uint8Array;
+      /** What goes out in compute-task: opaque here. */
+      readonly message?: unknown;
     },
   ): void {
     const { tasks } = this.#books;
@@ -125,7 +126,7 @@ export class GraphBuilder {
       tasks.flags[task]! |= FLAG_RESTRICTED;
       this.#books.restrictions.set(task, annotations.restrictions);
     }
-    if (annotations.bytes !== undefined) this.#books.annotations.set(task, annotations.bytes);
+    if (annotations.message !== undefined) this.#books.annotations.set(task, annotations.message);
   }
 
   /** Tasks that the graph only names: neither defined by it nor computable nor in memory. */
@@ -138,7 +139,7 @@ export class GraphBuilder {
 
   /**
    * The client wants these keys: what they need is activated, what they do not need is forgotten. If dependencies are
-   * lost, they are cancelled instead.
+   * lost, it wants none of them, and the caller tells it so.
    */
   commit(wanted: readonly TaskId[]): GraphResult {
     const { tasks } = this.#books;
@@ -146,8 +147,8 @@ export class GraphBuilder {
     const lost = this.#lostDependencies();
     const count = this.#created.length;
     if (lost.length > 0) {
-      // As in Dask: none of them will ever be done, whatever the client has heard of one before.
-      for (const task of wanted) this.#moves.cancelFor(this.#client, task, "lost dependencies");
+      // As in Dask the caller cancels them for the client, older wants of the same keys included.
+      for (const task of wanted) this.#moves.unwant(this.#client, task);
       this.#drop();
       return { tasks: 0, lost };
     }

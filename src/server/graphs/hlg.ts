@@ -436,7 +436,7 @@ export function readAnnotations(map: WireMap): Parameters<GraphBuilder["annotate
           },
         }
       : {}),
-    bytes: packValue(map),
+    message: map,
   };
 }
 

@@ -270,11 +270,13 @@ export class GraphIntake {
       user_priority: -(toNumber(fields.get("user_priority")) ?? 0),
     });
     try {
+      const tasks = wanted.map((key) => builder.intern(key, 0, key.length));
       const order = graph.define(builder, {
+        wanted: tasks,
         internal_priority: fields.get("internal_priority") ?? null,
         actors: fields.get("actors") ?? null,
       });
-      const result = builder.commit(wanted.map((key) => builder.intern(key, 0, key.length)));
+      const result = builder.commit(tasks);
       if (result.lost.length === 0) return order;
       graph.end(null);
       this.#lost(peer, client, wanted);

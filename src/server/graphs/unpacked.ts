@@ -15,6 +15,7 @@ export interface GraphFields {
   /** Task key → place, or null: then the scheduler orders. */
   readonly internal_priority: WireValue;
   readonly actors: WireValue;
+  readonly wanted: readonly TaskId[];
 }
 
 /**
@@ -50,7 +51,7 @@ export class UnpackedGraph {
       for (let d = 0; d < count; d++) ids[d] = this.#tasks[dependencies[start + d]!]!;
       builder.define(this.#tasks[i]!, null, ids, 0, count, places[i]!);
     }
-    this.#annotate(builder, fields.actors);
+    this.#annotate(builder, fields.actors, fields.wanted);
     const { tasks } = this.#scheduler.books;
     for (let i = 0; i < task_count; i++) tasks.pin(this.#tasks[i]!);
     this.#pinned = true;
@@ -151,15 +152,15 @@ export class UnpackedGraph {
     return external_keys.subarray(external_offsets[external]!, external_offsets[external + 1]!);
   }
 
-  #annotate(builder: GraphBuilder, actors: WireValue): void {
-    const { annotation_sets, annotation_set_of_task, task_count } = this.#structure;
+  #annotate(builder: GraphBuilder, actors: WireValue, wanted: readonly TaskId[]): void {
+    const { annotation_sets, annotation_set_of_task } = this.#structure;
     const sets = annotation_sets.map(fromSet);
     for (let i = 0; i < annotation_set_of_task.length; i++) {
       const set = annotation_set_of_task[i]!;
       if (set > 0) builder.annotate(this.#tasks[i]!, sets[set - 1]!);
     }
-    if (actors === true)
-      for (let i = 0; i < task_count; i++) builder.annotate(this.#tasks[i]!, { actor: true });
+    // `actors: true` means the wanted keys, as in Dask: what they are made from are ordinary tasks.
+    if (actors === true) for (const task of wanted) builder.annotate(task, { actor: true });
     else if (Array.isArray(actors)) {
       const { books } = this.#scheduler;
       for (const actor of actors) {
@@ -173,7 +174,10 @@ export class UnpackedGraph {
 
 function fromSet(set: AnnotationSet): Parameters<GraphBuilder["annotate"]>[1] {
   const restricted = set.workers !== null || set.resources !== null;
-  const map = WireMap.from([...set.annotations.map(([name, bytes]) => [name, new RawValue(bytes)] as const)]);
+  const map = WireMap.from([
+    ...set.annotations.map(([name, bytes]) => [name, new RawValue(bytes)] as const),
+    ...set.pickled.map(([name, pickle]) => [name, pickledValue(pickle)] as const),
+  ]);
   return {
     ...(set.priority === null ? {} : { user_priority: -set.priority }),
     ...(set.retries === null ? {} : { retries: set.retries }),
@@ -186,8 +190,14 @@ function fromSet(set: AnnotationSet): Parameters<GraphBuilder["annotate"]>[1] {
           },
         }
       : {}),
-    ...(map.size > 0 ? { bytes: packValue(map) } : {}),
+    ...(map.size > 0 ? { message: map } : {}),
   };
+}
+
+/** A pickle inside a message: what msgpack cannot hold goes so, as from Dask's own scheduler. */
+function pickledValue(pickle: Uint8Array): Pickled {
+  const header = WireMap.of({ "pickled-obj": pickle, compression: [], "num-sub-frames": 0 });
+  return new Pickled(packValue(header), []);
 }
 
 function latin1(bytes: Uint8Array): string {

@@ -2,6 +2,7 @@ import { NONE, type TaskId } from "../../base/ids.ts";
 import type { Books } from "../../core/books.ts";
 import { PAYLOAD_INLINE, PAYLOAD_NONE, PAYLOAD_PICKLED, PAYLOAD_SERIALIZED } from "../../core/payloads.ts";
 import { FLAG_ACTOR } from "../../core/task-table.ts";
+import { encodeMessagePart } from "../../protocol/message.ts";
 import { packValue, unpackValue } from "../../protocol/msgpack.ts";
 import { RawValue, WireFloat, WireMap } from "../../protocol/values.ts";
 import type { Release } from "../peers/release.ts";
@@ -70,6 +71,8 @@ function durationValue(): number | WireFloat {
 
 const PRIORITY = joined([text("priority"), Uint8Array.of(0x93)]);
 const NIL_CALL = joined([text("function"), NIL, text("args"), NIL, text("kwargs"), NIL]);
+
+const SPAN_ID = joined([text("span_id"), NIL]);
 
 const TEMPLATES: Readonly<Record<Release, Template>> = {
   "2022.12": template("2022.12"),
@@ -212,25 +215,33 @@ export class ComputeTaskWriter {
       packet.raw(t.tail);
       return;
     }
-    const fields: Uint8Array[] = [
+    const before = joined([
       text("resource_restrictions"),
-      resources === null
-        ? t.release === "2022.12"
-          ? EMPTY_MAP
-          : NIL
-        : packValue(
-            WireMap.from([...resources].map(([name, amount]) => [name, new RawValue(floatBytes(amount))])),
-          ),
+      resources === null ? (t.release === "2022.12" ? EMPTY_MAP : NIL) : amounts(resources),
       text("actor"),
       actor ? TRUE : FALSE,
       text("annotations"),
-      annotation ?? EMPTY_MAP,
-      ...(t.release === "2022.12" ? [] : [text("span_id"), NIL]),
-    ];
-    const bytes = joined(fields);
-    packet.reserve(bytes.length);
-    packet.raw(bytes);
+    ]);
+    // Annotations that msgpack cannot hold are pickles in frames of their own.
+    const [map, ...frames] = encodeMessagePart(
+      (annotation as WireMap | undefined) ?? NO_ANNOTATIONS,
+      packet.next_frame,
+    );
+    packet.reserve(before.length + map!.length + SPAN_ID.length);
+    packet.raw(before);
+    packet.raw(map!);
+    for (const frame of frames) packet.frame(frame, 0, frame.length);
+    if (t.release !== "2022.12") packet.raw(SPAN_ID);
   }
+}
+
+const NO_ANNOTATIONS = new WireMap();
+
+/** A map of resource names to float amounts. */
+function amounts(resources: ReadonlyMap<string, number>): Uint8Array {
+  return packValue(
+    WireMap.from([...resources].map(([name, amount]) => [name, new RawValue(floatBytes(amount))])),
+  );
 }
 
 function floatBytes(value: number): Uint8Array {

@@ -224,6 +224,8 @@ export class WorkerReader {
       if (what === FINISHED) this.#guess = tasks.next_processing[task]!;
       return this.#push(what, task);
     }
+    // Most data is forgotten here before its worker says that it is dropped: there is nothing to do.
+    if (what === DROPPED && isCanonicalKey(bytes, start, end)) return NONE;
     // Perhaps the peer has written a known key in a longer form.
     const key = isCanonicalKey(bytes, start, end)
       ? Uint8Array.from(bytes.subarray(start, end))
