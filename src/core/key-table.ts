@@ -26,6 +26,7 @@ export class KeyTable {
   #hash = new Int32Array(512);
   #chunk = new Int32Array(512);
   #offset = new Int32Array(512);
+  /** Complemented (negative) once the key is out of the table, while its bytes are still kept. */
   #length = new Int32Array(512);
 
   readonly #chunks: (Chunk | null)[] = [];
@@ -71,8 +72,8 @@ export class KeyTable {
   }
 
   /**
-   * True when task `id` has exactly these bytes: the cheap test of a guess before any hashing. A forgotten task
-   * keeps its bytes until {@link releaseBytes}: who guesses checks that the task is not forgotten.
+   * True when task `id` is in the table with exactly these bytes: the cheap test of a guess before any hashing.
+   * A task that was taken out never matches: its key may belong to another by now.
    */
   matches(id: TaskId, bytes: Uint8Array, start: number, end: number): boolean {
     const length = this.#length[id]!;
@@ -110,6 +111,7 @@ export class KeyTable {
       }
     }
     slots[hole] = NONE;
+    this.#length[id] = ~this.#length[id]!;
     this.#count--;
     if (mask > 1023 && this.#count * 16 < mask) this.#rehash((mask + 1) / 4);
   }
@@ -118,9 +120,7 @@ export class KeyTable {
   releaseBytes(id: TaskId): void {
     const index = this.#chunk[id]!;
     const chunk = this.#chunks[index]!;
-    chunk.live_bytes -= this.#length[id]!;
-    // No guess may match it any more: its chunk may be gone.
-    this.#length[id] = -1;
+    chunk.live_bytes -= this.byteLength(id);
     if (chunk.live_bytes > 0) return;
     if (index === this.#open_index) {
       chunk.used_bytes = 0;
@@ -131,14 +131,15 @@ export class KeyTable {
   }
 
   byteLength(id: TaskId): number {
-    return this.#length[id]!;
+    const length = this.#length[id]!;
+    return length < 0 ? ~length : length;
   }
 
   /** Copies the key of `id` to `target` at `at`; returns the position behind it. */
   copyTo(id: TaskId, target: Uint8Array, at: number): number {
     const own = this.#chunks[this.#chunk[id]!]!.bytes;
     const offset = this.#offset[id]!;
-    const length = this.#length[id]!;
+    const length = this.byteLength(id);
     // A loop beats subarray + set for the few tens of bytes of a key (51 ns against a byte a nanosecond or less).
     if (length > 96) target.set(own.subarray(offset, offset + length), at);
     else for (let i = 0; i < length; i++) target[at + i] = own[offset + i]!;
@@ -148,7 +149,7 @@ export class KeyTable {
   /** A copy of the key's bytes. */
   bytes(id: TaskId): Uint8Array {
     const own = this.#chunks[this.#chunk[id]!]!.bytes;
-    return own.slice(this.#offset[id]!, this.#offset[id]! + this.#length[id]!);
+    return own.slice(this.#offset[id]!, this.#offset[id]! + this.byteLength(id));
   }
 
   #slotOf(hash: number, bytes: Uint8Array, start: number, end: number): number {

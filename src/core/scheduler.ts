@@ -259,11 +259,12 @@ export class Scheduler implements PlacementSink, StealSink {
         this.#stale(worker, task, assigned);
         return false;
       }
-    } else if (state === MEMORY) {
+    } else if (state === MEMORY && this.#countsAsReplica(worker, task, run_id)) {
       this.keyAdded(worker, task);
       return true;
     } else {
-      // released, waiting, queued, no-worker, erred: nobody asked this worker for it any more.
+      // In memory by another run: free-keys is on its way to this worker, so what it reports is about to be dropped.
+      // Or released, waiting, queued, no-worker, erred: nobody asked this worker for it any more.
       this.#outbox.freeKeys(worker.id, task);
       return false;
     }
@@ -276,6 +277,12 @@ export class Scheduler implements PlacementSink, StealSink {
     moves.complete(task, worker);
     moves.settle();
     return true;
+  }
+
+  /** A result that is known already: said twice, or by a worker that has fetched it in the meantime. */
+  #countsAsReplica(worker: WorkerBook, task: TaskId, run_id: number): boolean {
+    const { tasks, replicas } = this.books;
+    return run_id === 0 || tasks.run_id[task] === run_id || replicas.has(task, worker.id);
   }
 
   /** A report of another run: from the worker that has the task, what it does now cannot be trusted: redo. */
@@ -378,7 +385,7 @@ export class Scheduler implements PlacementSink, StealSink {
     if (tasks.state[task] === MEMORY) {
       books.setNbytes(task, nbytes);
       this.keyAdded(worker, task);
-      if (client !== NONE && !books.wants.has(task, client)) moves.want(client, task);
+      if (client !== NONE) moves.want(client, task);
       return;
     }
     if (client !== NONE && !books.wants.has(task, client)) books.wants.add(task, client);
@@ -386,6 +393,7 @@ export class Scheduler implements PlacementSink, StealSink {
       // Whoever was to compute it is told to stop; then it passes through waiting, like any other result. The worker
       // that holds it is not told: its copy would go with it.
       moves.release(task);
+      tasks.run_id[task] = 0;
       books.setState(task, WAITING);
       tasks.flags[task]! &= ~FLAG_READY;
       for (let e = edges.first[task]!, end = e + edges.count[task]!; e < end; e++)
