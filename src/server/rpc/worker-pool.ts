@@ -214,11 +214,14 @@ export class WorkerPool {
     this.#release();
   }
 
-  /** Makes room by ending the idle connection of some other peer. False: all are in use. */
+  /** Makes room by ending the connection that has been idle for longest to some peer. False: all are in use. */
   #closeOneIdle(): boolean {
-    for (const list of this.#idle.values()) {
+    for (const [address, list] of this.#idle) {
       const idle = list[0];
       if (idle === undefined) continue;
+      // Its place is free from here on; the connection's own end comes later, and counts no second time.
+      idle.channel.watch(null);
+      this.#idleEnded(address, idle);
       idle.channel.destroy("its place is needed");
       return true;
     }

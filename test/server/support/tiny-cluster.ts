@@ -217,11 +217,13 @@ export class TinyStreams implements StreamHandler {
   onClientMessage(peer: ClientPeer, message: FramedMessage): void {
     this.#each(message, peer.name, (op, fields) => {
       if (this.context === null || onClientOp(op, fields, peer, this.context)) return;
-      if (op !== "client-releases-keys") return;
       const keys = fields.get("keys");
       if (!Array.isArray(keys)) return;
-      const ids = keys.map(keyBytes);
-      this.#cluster.releaseKeys(peer.name, ids, "client-releases-keys");
+      const wanted = keys.map(keyBytes);
+      if (op === "client-releases-keys") this.#cluster.releaseKeys(peer.name, wanted, op);
+      if (op !== "client-desires-keys") return;
+      this.#cluster.desireKeys(peer.name, wanted);
+      for (const key of wanted) this.#cluster.reportKey(key, peer.name);
     });
   }
 

@@ -6,7 +6,7 @@ import { keyBytes } from "../../../src/protocol/keys.ts";
 import { decodeMessage } from "../../../src/protocol/message.ts";
 import { WireMap, type WireValue } from "../../../src/protocol/values.ts";
 import { Channel } from "../../../src/server/peers/channel.ts";
-import { type LogRecord, ServerLog } from "../../../src/server/peers/log.ts";
+import { type Log, type LogRecord, ServerLog } from "../../../src/server/peers/log.ts";
 import { DEFAULT_PEER_LIMITS, type PeerLimits } from "../../../src/server/peers/options.ts";
 import { PeerServer } from "../../../src/server/peers/peer-server.ts";
 import { keyId } from "../../../src/server/rpc/request.ts";
@@ -24,7 +24,11 @@ export class World {
   #listener: Listener | null = null;
   readonly #workers: TestWorker[] = [];
 
-  constructor(limits: Partial<PeerLimits> = {}) {
+  constructor(
+    limits: Partial<PeerLimits> = {},
+    log: Log | null = null,
+    shutdown = (_reason: string): void => undefined,
+  ) {
     const all_limits = { ...DEFAULT_PEER_LIMITS, ...limits };
     this.server = new PeerServer({
       cluster: this.cluster,
@@ -35,21 +39,28 @@ export class World {
         connector: handshakeAsConnector,
       },
       limits: all_limits,
-      log: new ServerLog("rsds.scheduler", (record) => this.lines.push(record)),
+      log: log ?? new ServerLog("rsds.scheduler", (record) => this.lines.push(record)),
       version: "0.0.0",
       now_ms: () => Date.now() + this.now_offset_ms,
-      shutdown: (reason) => this.shutdowns.push(reason),
+      shutdown: (reason) => {
+        this.shutdowns.push(reason);
+        shutdown(reason);
+      },
     });
     this.streams.context = this.server.context;
   }
 
   static async start(limits: Partial<PeerLimits> = {}): Promise<World> {
     const world = new World(limits);
-    world.#listener = await world.transport.listen("tcp://127.0.0.1:0", (connection) =>
-      world.server.acceptor.accept(connection),
-    );
-    world.server.address = world.address;
+    world.server.address = await world.listen("tcp://127.0.0.1:0");
     return world;
+  }
+
+  async listen(address: string): Promise<string> {
+    this.#listener = await this.transport.listen(address, (connection) =>
+      this.server.acceptor.accept(connection),
+    );
+    return this.address;
   }
 
   get address(): string {
@@ -60,9 +71,9 @@ export class World {
     return this.lines.filter((line) => line.level !== "INFO").map((line) => line.text);
   }
 
-  async stop(): Promise<void> {
+  async stop(reason = "test"): Promise<void> {
     await this.#listener?.close();
-    await this.server.close();
+    await this.server.close(reason);
     await Promise.all(this.#workers.map((worker) => worker.close()));
   }
 
@@ -271,9 +282,13 @@ export async function nextValue(channel: Channel): Promise<WireValue> {
   return decodeMessage(message);
 }
 
-/** Waits for a condition; fails after five seconds. */
-export async function until(condition: () => boolean, what = "the condition"): Promise<void> {
-  const deadline_ms = performance.now() + 5_000;
+/** Waits for a condition; fails after `limit_ms`. */
+export async function until(
+  condition: () => boolean,
+  what = "the condition",
+  limit_ms = 5_000,
+): Promise<void> {
+  const deadline_ms = performance.now() + limit_ms;
   while (!condition()) {
     if (performance.now() > deadline_ms) throw new Error(`${what} did not come true`);
     await sleep(2);
