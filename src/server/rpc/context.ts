@@ -32,7 +32,7 @@ export interface RpcContext {
 }
 
 /** What the server says of itself. */
-export interface ServerFacts {
+interface ServerFacts {
   /** `Scheduler-<uuid>`. */
   readonly id: string;
   /** Where peers reach it; "" before it listens. */

@@ -12,7 +12,7 @@ const BUSY_WAIT_MS_FIRST = 50;
 const BUSY_WAIT_MS_MAX = 1_000;
 
 /** What a gather brings together. */
-export interface Gathered {
+interface Gathered {
   /** In the order in which they came. */
   readonly data: (readonly [KeyBytes, WireValue])[];
   readonly failed: KeyBytes[];
@@ -34,7 +34,7 @@ async function gather(request: Request, context: RpcContext): Promise<WireValue>
  * the key is not asked for it again; who holds what is looked up anew while keys are missing, for tasks may have
  * moved or been computed again in between.
  */
-export async function gatherKeys(keys: readonly KeyBytes[], context: RpcContext): Promise<Gathered> {
+async function gatherKeys(keys: readonly KeyBytes[], context: RpcContext): Promise<Gathered> {
   const missing = new Map<KeyId, KeyBytes>(keys.map((key) => [keyId(key), key]));
   const gathered: Gathered = { data: [], failed: [] };
   const excluded = new Excluded();

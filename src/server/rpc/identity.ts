@@ -7,7 +7,7 @@ import type { Request } from "./request.ts";
 import { floatValue } from "./wire-shapes.ts";
 
 /** `identity {n_workers?}`: clients poll it every two seconds; -1 or absent: all workers, else the first so many. */
-export function identity(request: Request, context: RpcContext): WireValue {
+function identity(request: Request, context: RpcContext): WireValue {
   const n_workers = request.optionalNumber("n_workers") ?? -1;
   return identityMap(context, n_workers < 0 ? Number.POSITIVE_INFINITY : n_workers, "all");
 }
@@ -49,7 +49,7 @@ export function sortedWorkers(context: RpcContext): WorkerPeer[] {
  * `versions {packages?}`: there is no Python here, so every package that Dask compares is absent; what runs instead
  * is named beside them.
  */
-export function versions(request: Request, context: RpcContext): WireValue {
+function versions(request: Request, context: RpcContext): WireValue {
   const packages = WireMap.of({ python: null });
   for (const name of COMPARED_PACKAGES) packages.set(name, null);
   for (const name of request.optionalStrings("packages") ?? []) packages.set(name, null);

@@ -151,7 +151,7 @@ function dropExtraCopies(keys: readonly KeyBytes[], plan: Plan, context: RpcCont
 }
 
 /** Workers by address, or all on a host (Dask's `workers_list`); null: all. */
-export function listedWorkers(asked: readonly string[] | null, context: RpcContext): WorkerPeer[] {
+function listedWorkers(asked: readonly string[] | null, context: RpcContext): WorkerPeer[] {
   const all = [...context.cluster.workers.values()];
   if (asked === null) return all;
   const found = new Set<WorkerPeer>();

@@ -74,7 +74,7 @@ async function runningWorkers(request: Request, context: RpcContext): Promise<Wo
 }
 
 /** The registered workers of these names or addresses; KeyError for one that is not. */
-export function namedWorkers(names: readonly WireValue[], context: RpcContext): WorkerPeer[] {
+function namedWorkers(names: readonly WireValue[], context: RpcContext): WorkerPeer[] {
   const peers = new Set<WorkerPeer>();
   for (const name of names) {
     const address = context.registration.workers.addresses.coerce(name);
