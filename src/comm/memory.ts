@@ -1,5 +1,5 @@
 import { FRAME_LIMITS, type FrameLimits } from "../protocol/frames.ts";
-import { PHASE } from "../trace/phases.ts";
+import { PHASE, type Phase } from "../trace/phases.ts";
 import type { Tracer } from "../trace/tracer.ts";
 import type { Connection, Listener, Transport } from "./connection.ts";
 import { Ending } from "./ending.ts";
@@ -60,12 +60,15 @@ export class MemoryTransport implements Transport {
       local: `inproc://${name}`,
       peer: near,
       tracer: this.#tracer,
+      reading: { tracer: this.#tracer, phase: PHASE.read },
     });
     const connected = new MemoryConnection({
       ...common,
       local: near,
       peer: `inproc://${name}`,
       tracer: null,
+      // Whoever connects within the server's own thread is a fleet: its stream is its own work.
+      reading: { tracer: this.#tracer, phase: PHASE.worker },
     });
     accepted.pair(connected);
     connected.pair(accepted);
@@ -79,6 +82,8 @@ interface MemoryConnectionOptions {
   readonly peer: string;
   readonly turns: Turns;
   readonly tracer: Tracer | null;
+  /** Where the cutting of what arrives here into messages is booked. */
+  readonly reading: { readonly tracer: Tracer | null; readonly phase: Phase };
   readonly frame_limits: FrameLimits;
   readonly pending_bytes_max: number;
 }
@@ -90,6 +95,7 @@ class MemoryConnection implements Connection {
   onDrain: () => void = ignore;
   readonly #turns: Turns;
   readonly #tracer: Tracer | null;
+  readonly #read_in: MemoryConnectionOptions["reading"];
   readonly #pending_bytes_max: number;
   readonly #inbox: Inbox;
   readonly #ending = new Ending();
@@ -108,6 +114,7 @@ class MemoryConnection implements Connection {
     this.peer = options.peer;
     this.#turns = options.turns;
     this.#tracer = options.tracer;
+    this.#read_in = options.reading;
     this.#pending_bytes_max = options.pending_bytes_max;
     const { frame_limits } = options;
     this.#inbox = new Inbox(
@@ -222,7 +229,10 @@ class MemoryConnection implements Connection {
     while (next < chunks.length && other.#reading && other.#reason === null) {
       const chunk = chunks[next++]!;
       this.#outbox_bytes -= chunk.length;
+      const { tracer, phase } = other.#read_in;
+      tracer?.enter(phase);
       other.#inbox.push(chunk, false);
+      tracer?.exit();
     }
     if (next === chunks.length) return this.#outbox.length === 0;
     // What was written meanwhile comes after what is left.

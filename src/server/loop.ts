@@ -1,6 +1,6 @@
 import type { Clock } from "../base/clock.ts";
 import type { Scheduler } from "../core/scheduler.ts";
-import type { Tracer } from "../trace/tracer.ts";
+import type { Cause, Tracer } from "../trace/tracer.ts";
 import type { StreamOutbox } from "./stream/outbox.ts";
 
 /** setTimeout's longest delay. */
@@ -18,9 +18,14 @@ export class TurnLoop {
   #pending = false;
   #wake: NodeJS.Timeout | null = null;
   #closed = false;
+  #cause: Cause = "other";
   /** Turns taken so far. */
   turns = 0;
   readonly #turn = (): void => this.#run();
+  readonly #written = (): void => {
+    this.#tracer?.begin("write");
+    this.#tracer?.end();
+  };
 
   constructor(scheduler: Scheduler, outbox: StreamOutbox, clock: Clock, tracer: Tracer | null) {
     this.#scheduler = scheduler;
@@ -29,8 +34,13 @@ export class TurnLoop {
     this.#tracer = tracer;
   }
 
-  /** Something happened: there will be a turn once the callbacks of this poll are through. */
-  touch(): void {
+  /**
+   * Something happened: there will be a turn once the callbacks of this poll are through. `cause`: "read" when a
+   * socket's packet is what happened; then what the loop does between that callback and the turn is the end of that
+   * read.
+   */
+  touch(cause: Cause = "other"): void {
+    if (cause === "read") this.#cause = "read";
     if (this.#pending || this.#closed) return;
     this.#pending = true;
     setImmediate(this.#turn);
@@ -47,12 +57,17 @@ export class TurnLoop {
     if (this.#closed) return;
     this.turns++;
     const scheduler = this.#scheduler;
-    scheduler.now_ns = tracer === null ? this.#clock.now() : tracer.begin("other");
+    scheduler.now_ns = tracer === null ? this.#clock.now() : tracer.begin(this.#cause);
+    this.#cause = "other";
     const again_ns = scheduler.schedule();
+    const wrote = this.#outbox.pending;
     this.#outbox.flush();
     scheduler.endBatch();
     if (again_ns !== Number.POSITIVE_INFINITY) this.#wakeAt(again_ns);
-    if (tracer !== null) tracer.end();
+    if (tracer === null) return;
+    tracer.end();
+    // Node finishes writes in ticks of their own, after this callback and before this one: streams' work, tied to ours.
+    if (wrote) process.nextTick(this.#written);
   }
 
   /** The policy wants to look again later, even if no message comes. */

@@ -93,7 +93,7 @@ export class Streams implements StreamHandler {
         this.#parts.hops?.finished(reader, finished_ns - read_ns, finished_ns);
       }
     }
-    loop.touch();
+    loop.touch("read");
   }
 
   #apply(peer: WorkerPeer, worker: WorkerBook, message: FramedMessage, read_ns: number): void {
