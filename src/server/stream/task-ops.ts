@@ -29,13 +29,8 @@ const TASK_OPS: ReadonlyMap<string, TaskOp> = new Map<string, TaskOp>([
   ["reschedule", (_fields, task, worker, scheduler) => scheduler.taskRescheduled(worker, task)],
 ]);
 
-/** A hot message that the hot reader gave back lacks something that it must have. */
-const MUST_BE_HOT: ReadonlySet<string> = new Set(["task-finished", "release-worker-data"]);
-
 /** Carries out a worker's message about one task. False: not such a message. Throws ProtocolError. */
 export function onTaskOp(op: string, fields: WireMap, worker: WorkerBook, scheduler: Scheduler): boolean {
-  if (MUST_BE_HOT.has(op))
-    throw new ProtocolError("BAD_STREAM_MESSAGE", `${op} without the fields that it must have`);
   const handler = TASK_OPS.get(op);
   if (handler === undefined) return false;
   const key = fields.get("key");

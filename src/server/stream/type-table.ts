@@ -2,6 +2,8 @@ import { NONE } from "../../base/ids.ts";
 
 /** Distinct types beyond this many are not remembered: a hostile worker could send a new one with each report. */
 const TYPES_MAX = 1 << 16;
+/** Nor those that would make the table larger than this: a type that is defined in a script is pickled by value. */
+const TYPES_BYTES_MAX = 64 * 1024 * 1024;
 const NIL = Uint8Array.of(0xc0);
 
 /**
@@ -13,6 +15,13 @@ export class TypeTable {
   readonly #names: string[] = [];
   readonly #by_text = new Map<string, number>();
   #last = NONE;
+  #bytes = 0;
+
+  /** {@link intern} for a type and a name that do not lie in one buffer. */
+  internValue(type: Uint8Array, name: string): number {
+    const bytes = Buffer.concat([type, Buffer.from(name)]);
+    return this.intern(bytes, 0, type.length, type.length, bytes.length);
+  }
 
   /** The number of the type whose msgpack bytes are `bytes[start … end)`; NONE when the table is full. */
   intern(bytes: Buffer, start: number, end: number, name_start: number, name_end: number): number {
@@ -20,7 +29,9 @@ export class TypeTable {
     const text = bytes.latin1Slice(start, end);
     let type = this.#by_text.get(text);
     if (type === undefined) {
-      if (this.#types.length >= TYPES_MAX) return NONE;
+      const total = this.#bytes + end - start + name_end - name_start;
+      if (this.#types.length >= TYPES_MAX || total > TYPES_BYTES_MAX) return NONE;
+      this.#bytes = total;
       type = this.#types.length;
       this.#types.push(Uint8Array.from(bytes.subarray(start, end)));
       this.#names.push(bytes.utf8Slice(name_start, name_end));

@@ -1,11 +1,13 @@
 import { NONE, type TaskId } from "../../base/ids.ts";
 import { grown } from "../../base/typed-arrays.ts";
 import type { Books } from "../../core/books.ts";
+import { FORGOTTEN } from "../../core/states.ts";
 import type { WorkerBook } from "../../core/worker-book.ts";
 import { ProtocolError } from "../../protocol/errors.ts";
 import type { FramedMessage } from "../../protocol/frames.ts";
 import { isCanonicalKey, keyBytes } from "../../protocol/keys.ts";
-import { skipValue, unpackValue } from "../../protocol/msgpack.ts";
+import { asBuffer, packValue, skipValue, unpackValue } from "../../protocol/msgpack.ts";
+import { toNumber, type WireMap, type WireValue } from "../../protocol/values.ts";
 import type { TypeTable } from "./type-table.ts";
 import { arrayCount, firstItem, mapCount, startsWith } from "./walk.ts";
 
@@ -16,11 +18,12 @@ export const DROPPED = 2;
 /** A message that is not hot: `task` is its index in the packet's list. */
 export const OTHER = 3;
 
-const OPS: readonly [Uint8Array, number][] = [
-  [Buffer.from("task-finished"), FINISHED],
-  [Buffer.from("add-keys"), ADDED],
-  [Buffer.from("release-worker-data"), DROPPED],
-];
+const HOT: ReadonlyMap<string, number> = new Map([
+  ["task-finished", FINISHED],
+  ["add-keys", ADDED],
+  ["release-worker-data", DROPPED],
+]);
+const OPS: readonly [Uint8Array, number][] = [...HOT].map(([op, what]) => [Buffer.from(op), what]);
 
 /** Fields that the hot messages may have, by the slot that their value's place is noted in. */
 const FIELDS = ["op", "key", "keys", "run_id", "nbytes", "type", "typename", "startstops"] as const;
@@ -98,28 +101,79 @@ export class WorkerReader {
     const count = mapCount(bytes, start, end);
     if (count < 0) throw new ProtocolError("BAD_STREAM_MESSAGE", "a message of a stream that is not a map");
     let at = firstItem(bytes, start);
+    let plain = true;
     this.#starts.fill(0);
     for (let i = 0; i < count; i++) {
       const slot = fieldSlot(bytes, at, end);
       const value = slot < 0 ? skipValue(bytes, at, end) : at + 1 + FIELD_BYTES[slot]!.length;
+      // A field's name may be written with a longer header than it needs.
+      if (slot < 0 && isLongText(bytes[at]!)) plain = false;
       at = skipValue(bytes, value, end);
       if (slot < 0) continue;
       this.#starts[slot] = value;
       this.#ends[slot] = at;
     }
-    this.#row(bytes, index);
+    if (!plain || !this.#row(bytes, index)) this.#slowRow(bytes, start, at, index);
     return at;
   }
 
-  #row(bytes: Buffer, index: number): void {
+  /** False: not of the form that Dask writes, so that only {@link #slowRow} can tell. */
+  #row(bytes: Buffer, index: number): boolean {
     const what = this.#op(bytes);
-    if (what === ADDED) {
-      if (!this.#addedRows(bytes)) this.#push(OTHER, index);
-    } else if (what === FINISHED) {
-      if (!this.#finishedRow(bytes)) this.#push(OTHER, index);
-    } else if (what === DROPPED && this.#starts[KEY] !== 0) {
+    if (what === FINISHED) return this.#finishedRow(bytes);
+    if (what === ADDED) return this.#addedRows(bytes);
+    if (what === DROPPED) {
+      if (this.#starts[KEY] === 0) return false;
       this.#pushKey(DROPPED, bytes, this.#starts[KEY]!, this.#ends[KEY]!);
-    } else this.#push(OTHER, index);
+      return true;
+    }
+    if (isLongText(bytes[this.#starts[OP]!]!)) return false;
+    this.#push(OTHER, index);
+    return true;
+  }
+
+  /**
+   * A message in another form than Dask's own, such as a size that is a float, or a text with a longer header than it
+   * needs: read by the generic codec. Throws ProtocolError for a hot one that lacks what it must have.
+   */
+  #slowRow(bytes: Buffer, start: number, end: number, index: number): void {
+    const fields = unpackValue(bytes, start, end) as WireMap;
+    const op = fields.get("op");
+    const what = typeof op === "string" ? HOT.get(op) : undefined;
+    if (what === undefined) {
+      this.#push(OTHER, index);
+      return;
+    }
+    const keys = what === ADDED ? fields.get("keys") : [fields.get("key") ?? null];
+    if (!Array.isArray(keys)) throw lacking(op);
+    if (what === FINISHED) {
+      this.#slowFinished(fields);
+      return;
+    }
+    for (const value of keys) {
+      const key = asBuffer(keyBytes(value));
+      this.#pushKey(what, key, 0, key.length);
+    }
+  }
+
+  #slowFinished(fields: WireMap): void {
+    const nbytes = toNumber(fields.get("nbytes"));
+    const run_id = fields.has("run_id") ? toNumber(fields.get("run_id")) : 0;
+    if (nbytes === undefined || !(nbytes >= 0) || run_id === undefined) throw lacking("task-finished");
+    const key = asBuffer(keyBytes(fields.get("key") ?? null));
+    const type = fields.get("type");
+    const typename = fields.get("typename");
+    const row = this.#pushKey(FINISHED, key, 0, key.length);
+    this.nbytes[row] = Math.min(Math.floor(nbytes), Number.MAX_SAFE_INTEGER);
+    this.run_id[row] = run_id;
+    this.type[row] =
+      type instanceof Uint8Array
+        ? this.#types.internValue(packValue(type), typeof typename === "string" ? typename : "")
+        : NONE;
+    this.start_s[row] = 0;
+    this.stop_s[row] = 0;
+    const startstops = packValue(fields.get("startstops") ?? null);
+    this.#compute(asBuffer(startstops), 0, startstops.length, row);
   }
 
   /** Which hot message it is; OTHER for any other op. */
@@ -145,13 +199,13 @@ export class WorkerReader {
       const byte = bytes[starts[TYPE]!]!;
       if (byte < 0xc4 || byte > 0xc6) return false;
       const name = starts[TYPENAME]!;
-      const name_start = name === 0 ? 0 : name + (bytes[name]! < 0xc0 ? 1 : 2);
+      const header = name === 0 ? 0 : textHeaderBytes(bytes[name]!);
       type = this.#types.intern(
         bytes,
         starts[TYPE]!,
         ends[TYPE]!,
-        name_start,
-        name === 0 ? 0 : ends[TYPENAME]!,
+        name + header,
+        header === 0 ? name : ends[TYPENAME]!,
       );
     }
     const row = this.#pushKey(FINISHED, bytes, starts[KEY]!, ends[KEY]!);
@@ -215,7 +269,7 @@ export class WorkerReader {
     const { keys, tasks } = this.#books;
     const guess = this.#guess;
     // Workers mostly report in the order in which they were asked.
-    if (guess !== NONE && keys.matches(guess, bytes, start, end)) {
+    if (guess !== NONE && tasks.state[guess] !== FORGOTTEN && keys.matches(guess, bytes, start, end)) {
       if (what === FINISHED) this.#guess = tasks.next_processing[guess]!;
       return this.#push(what, guess);
     }
@@ -261,10 +315,26 @@ const COMPUTE = Buffer.from("\xa7compute", "latin1");
 const START = Buffer.from("\xa5start", "latin1");
 const STOP = Buffer.from("\xa4stop", "latin1");
 
+/** Text with a length of its own behind the first byte: the form for more than 31 bytes. */
+function isLongText(byte: number): boolean {
+  return byte >= 0xd9 && byte <= 0xdb;
+}
+
+/** Bytes before a text's first character; 0 for what is no text. */
+function textHeaderBytes(byte: number): number {
+  if (byte >= 0xa0 && byte < 0xc0) return 1;
+  return byte === 0xd9 ? 2 : byte === 0xda ? 3 : byte === 0xdb ? 5 : 0;
+}
+
+function lacking(op: WireValue | undefined): ProtocolError {
+  return new ProtocolError("BAD_STREAM_MESSAGE", `${String(op)} without the fields that it must have`);
+}
+
 /** The slot of the field name at `at`, or −1 for a name (or a key of another kind) that is not in {@link FIELDS}. */
 function fieldSlot(bytes: Buffer, at: number, end: number): number {
   const length = bytes[at]! - 0xa0;
-  if (length < 2 || length > 15 || at + 1 + length > end) return -1;
+  // Behind the end of the buffer the length is NaN.
+  if (!(length >= 2 && length <= 15) || at + 1 + length > end) return -1;
   for (const slot of FIELDS_BY_LENGTH[length]!)
     if (startsWith(bytes, at + 1, FIELD_BYTES[slot]!)) return slot;
   return -1;
