@@ -39,9 +39,7 @@ export class World {
   #generation = 0;
   #batching = false;
 
-  constructor(
-    options: { policy?: Policy; allowed_failures?: number; prompt?: boolean; check?: boolean } = {},
-  ) {
+  constructor(options: { policy?: Policy; allowed_failures?: number; prompt?: boolean } = {}) {
     this.prompt = options.prompt ?? true;
     this.scheduler = new Scheduler({
       policy: options.policy ?? new WorkStealingPolicy(1),
