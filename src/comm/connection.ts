@@ -22,8 +22,8 @@ export interface Connection {
   /** Whole framed messages. The chunks must not be changed afterwards. Ignored once the connection has ended. */
   write(chunks: readonly Uint8Array[]): void;
   /**
-   * Stops reading: not even messages that have already arrived are handed out until resume(); and
-   * nobody notices meanwhile that the peer has closed. The same holds while onMessage is not set.
+   * Stops reading: not even messages that have already arrived are handed out until resume(). If the peer closes
+   * meanwhile, onClose waits for messages that wait, too.
    */
   pause(): void;
   /** Goes on; messages that waited are handed out soon, not before resume() returns. */

@@ -29,6 +29,7 @@ export class Inbox {
   #closed = false;
   #waking = false;
   #first = true;
+  #onDelivered: (() => void) | null = null;
 
   constructor(limits: InboxLimits, source: InboxSource, tracer: Tracer | null) {
     this.#limits = limits;
@@ -73,9 +74,17 @@ export class Inbox {
     }
   }
 
+  /** Calls back once no whole message waits for the owner: at once, or when he has resumed and taken them. */
+  whenDelivered(callback: () => void): void {
+    this.#onDelivered = callback;
+    this.#tellDelivered();
+  }
+
   close(): void {
     this.#closed = true;
     this.#reader.close();
+    // Later: the owner who closes must not be called back from within.
+    if (this.#onDelivered !== null) queueMicrotask(() => this.#tellDelivered());
   }
 
   #receive(message: FramedMessage): void {
@@ -84,6 +93,14 @@ export class Inbox {
       this.#reader.limits = this.#limits.frame_limits;
     }
     this.#handler(message);
+  }
+
+  #tellDelivered(): void {
+    const waits = this.#waking || (!this.#reading && this.#reader.pending_bytes > 0);
+    if (this.#onDelivered === null || (waits && !this.#closed)) return;
+    const callback = this.#onDelivered;
+    this.#onDelivered = null;
+    callback();
   }
 
   #update(): void {
@@ -102,11 +119,13 @@ export class Inbox {
     this.#waking = true;
     queueMicrotask(() => {
       this.#waking = false;
+      // Whoever waits for the end is told by close(), or when the owner resumes again.
       if (!this.#reading || this.#closed) return;
       this.#tracer?.begin("other");
       try {
         this.#reader.resume();
         this.push(NO_BYTES, true);
+        this.#tellDelivered();
       } finally {
         this.#tracer?.end();
       }

@@ -5,6 +5,7 @@ import { formatTcpAddress } from "./address.ts";
 import type { Connection } from "./connection.ts";
 import { Ending } from "./ending.ts";
 import { Inbox, type InboxLimits } from "./inbox.ts";
+import type { ReadTarget } from "./read-buffer.ts";
 
 export interface TcpConnectionOptions {
   readonly tracer: Tracer | null;
@@ -14,6 +15,8 @@ export interface TcpConnectionOptions {
 
 /** Chunks of one write up to this total are joined, which is cheaper than a gathered write of many pieces. */
 const JOIN_BYTES_MAX = 16 * 1024;
+/** Bytes that are read for an owner who does not want them now; a little more may come with the last read. */
+const HELD_BYTES_MAX = 64 * 1024;
 /** close() gives up on a peer that took no byte, and did not close its side, for this long. */
 const LINGER_MS = 5000;
 
@@ -29,14 +32,19 @@ export class TcpConnection implements Connection {
   /** Why the connection ends; null while it is not known to. */
   #reason: string | null = null;
   readonly #ending = new Ending();
+  /** The owner wants messages. While he does not, some bytes are read all the same, so that the peer's end shows. */
+  #wanted = false;
   /** A write went into the socket's queue, so that onDrain is owed. */
   #draining = false;
   readonly #onWritten = (): void => {
     if (this.#draining && this.#socket.writableLength === 0) this.#drained();
   };
 
-  /** The socket must be connected, and paused or not yet read from. */
-  constructor(socket: Socket, options: TcpConnectionOptions) {
+  /**
+   * The socket must be connected, and paused or not yet read from. `target`: what its bytes come through, from a
+   * buffer that is used again; null: they come as 'data' events.
+   */
+  constructor(socket: Socket, options: TcpConnectionOptions, target: ReadTarget | null) {
     this.#socket = socket;
     this.#tracer = options.tracer;
     this.#pending_bytes_max = options.pending_bytes_max;
@@ -46,20 +54,21 @@ export class TcpConnection implements Connection {
       options.inbox_limits,
       {
         setReading: (reading) => {
+          this.#wanted = reading;
           if (reading) socket.resume();
-          else socket.pause();
         },
         onBadInput: (reason) => this.destroy(reason),
       },
       this.#tracer,
     );
-    socket.pause();
-    socket.on("data", (chunk: Buffer) => this.#onData(chunk));
+    if (target === null) socket.on("data", (chunk: Buffer) => this.#onBytes(chunk, false));
+    else target.receive = (bytes) => this.#onBytes(bytes, true);
     socket.on("end", () => this.#onEnd());
     socket.on("error", (error: NodeJS.ErrnoException) => {
       this.#reason ??= error.code ?? error.message;
     });
-    socket.on("close", () => this.#onClosed());
+    socket.on("close", () => this.#inbox.whenDelivered(() => this.#onClosed()));
+    socket.resume();
   }
 
   get pending_bytes(): number {
@@ -144,13 +153,14 @@ export class TcpConnection implements Connection {
     socket.uncork();
   }
 
-  #onData(chunk: Buffer): void {
+  #onBytes(chunk: Buffer, transient: boolean): void {
     const tracer = this.#tracer;
     tracer?.begin("read");
     // Cutting the stream into messages is the stream's own work; what the receiver does with one is in spans of its own.
     tracer?.enter(PHASE.read);
     try {
-      this.#inbox.push(chunk, false);
+      this.#inbox.push(chunk, transient);
+      if (!this.#wanted && this.#inbox.pending_bytes > HELD_BYTES_MAX) this.#socket.pause();
     } finally {
       tracer?.exit();
       tracer?.end();

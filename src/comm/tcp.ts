@@ -1,9 +1,11 @@
-import { createServer, connect as netConnect, type Server } from "node:net";
+import { createServer, connect as netConnect, type Server, type Socket } from "node:net";
+import { InvariantError } from "../base/assert.ts";
 import { FRAME_LIMITS, type FrameLimits } from "../protocol/frames.ts";
 import type { Tracer } from "../trace/tracer.ts";
 import { formatTcpAddress, parseTcpAddress } from "./address.ts";
 import type { Connection, Listener, Transport } from "./connection.ts";
 import { HANDSHAKE_FRAME_LIMITS } from "./handshake.ts";
+import { adoptWithReadBuffer, connectWithReadBuffer, type ReadTarget } from "./read-buffer.ts";
 import { TcpConnection, type TcpConnectionOptions } from "./tcp-connection.ts";
 
 export interface TcpOptions {
@@ -12,6 +14,11 @@ export interface TcpOptions {
   readonly frame_limits?: FrameLimits;
   /** A connection with more bytes than this waiting for its peer is destroyed. Absent: no bound here. */
   readonly pending_bytes_max?: number;
+  /**
+   * Read all sockets into one buffer (messages are then transient more often); false: Node's 'data' events, which
+   * allocate for each read. Default true.
+   */
+  readonly shared_read_buffer?: boolean;
   /** How long connect() waits, ms. */
   readonly connect_ms?: number;
   /** Told of failures to accept (no file descriptors left, say): the listener lives on, the peer tries again. */
@@ -25,6 +32,7 @@ const BACKLOG = 4096;
 /** Dask's `tcp://` transport. */
 export class TcpTransport implements Transport {
   readonly #connection_options: TcpConnectionOptions;
+  readonly #shared_read_buffer: boolean;
   readonly #connect_ms: number;
   readonly #onAcceptError: (error: Error) => void;
 
@@ -37,15 +45,15 @@ export class TcpTransport implements Transport {
       },
       pending_bytes_max: options.pending_bytes_max ?? Number.POSITIVE_INFINITY,
     };
+    this.#shared_read_buffer = options.shared_read_buffer ?? true;
     this.#connect_ms = options.connect_ms ?? CONNECT_MS;
     this.#onAcceptError = options.onAcceptError ?? (() => {});
   }
 
   async listen(address: string, onConnection: (connection: Connection) => void): Promise<Listener> {
     const { host, port } = parseTcpAddress(address);
-    const options = this.#connection_options;
     const server = createServer({ noDelay: true, keepAlive: true, pauseOnConnect: true }, (socket) => {
-      onConnection(new TcpConnection(socket, options));
+      onConnection(this.#accepted(socket));
     });
     return new Promise((resolve, reject) => {
       server.once("error", reject);
@@ -60,7 +68,9 @@ export class TcpTransport implements Transport {
   async connect(address: string): Promise<Connection> {
     const { host, port } = parseTcpAddress(address);
     return new Promise((resolve, reject) => {
-      const socket = netConnect({ host, port, noDelay: true, keepAlive: true });
+      const target = this.#shared_read_buffer ? unread() : null;
+      const options = { host, port, noDelay: true, keepAlive: true };
+      const socket = target === null ? netConnect(options) : connectWithReadBuffer(options, target);
       const timer = setTimeout(
         () => socket.destroy(new Error(`no answer from ${address} within ${this.#connect_ms} ms`)),
         this.#connect_ms,
@@ -70,10 +80,27 @@ export class TcpTransport implements Transport {
       socket.once("connect", () => {
         clearTimeout(timer);
         socket.removeListener("error", reject);
-        resolve(new TcpConnection(socket, this.#connection_options));
+        resolve(new TcpConnection(socket, this.#connection_options, target));
       });
     });
   }
+
+  #accepted(socket: Socket): TcpConnection {
+    if (this.#shared_read_buffer) {
+      const target = unread();
+      const adopted = adoptWithReadBuffer(socket, target);
+      if (adopted !== null) return new TcpConnection(adopted, this.#connection_options, target);
+    }
+    return new TcpConnection(socket, this.#connection_options, null);
+  }
+}
+
+function unread(): ReadTarget {
+  return {
+    receive: () => {
+      throw new InvariantError("a socket was read before it had a connection");
+    },
+  };
 }
 
 class TcpListener implements Listener {

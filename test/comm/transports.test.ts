@@ -20,6 +20,11 @@ interface Options {
 
 const KINDS = [
   {
+    name: "tcp by data events",
+    address: "tcp://127.0.0.1:0",
+    make: (options: Options): Transport => new TcpTransport({ ...options, shared_read_buffer: false }),
+  },
+  {
     name: "tcp",
     address: "tcp://127.0.0.1:0",
     make: (options: Options): Transport => new TcpTransport(options),
@@ -206,6 +211,36 @@ describe.each(KINDS)("$name", ({ address, make }) => {
     await turns(5);
     expect(ends).toEqual(["enough"]);
     expect(count).toBe(1);
+  });
+
+  test("messages that wait come before the end that followed them", async () => {
+    const { near, far } = await open();
+    const story: string[] = [];
+    near.write(messageOf("last words"));
+    near.close();
+    await turns(20);
+    far.onClose = () => story.push("closed");
+    await turns(20);
+    expect(story).toEqual([]);
+    far.onMessage = (message) => {
+      story.push(String(decodeMessage(message)));
+    };
+    await until(() => story.length === 2);
+    expect(story).toEqual(["last words", "closed"]);
+  });
+
+  test("messages that wait are dropped by destroy(), and the end is told then, but not from within", async () => {
+    const { near, far } = await open();
+    near.write(messageOf("unheard"));
+    near.close();
+    await turns(20);
+    let inside = true;
+    const end = new Promise<boolean>((resolve) => {
+      far.onClose = () => resolve(inside);
+    });
+    far.destroy("enough");
+    inside = false;
+    expect(await end).toBe(false);
   });
 
   test("an end before there is an owner is told to him", async () => {
