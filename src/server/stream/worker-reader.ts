@@ -1,7 +1,6 @@
 import { NONE, type TaskId } from "../../base/ids.ts";
 import { grown } from "../../base/typed-arrays.ts";
 import type { Books } from "../../core/books.ts";
-import { FORGOTTEN } from "../../core/states.ts";
 import type { WorkerBook } from "../../core/worker-book.ts";
 import { ProtocolError } from "../../protocol/errors.ts";
 import type { FramedMessage } from "../../protocol/frames.ts";
@@ -269,7 +268,7 @@ export class WorkerReader {
     const { keys, tasks } = this.#books;
     const guess = this.#guess;
     // Workers mostly report in the order in which they were asked.
-    if (guess !== NONE && tasks.state[guess] !== FORGOTTEN && keys.matches(guess, bytes, start, end)) {
+    if (guess !== NONE && keys.matches(guess, bytes, start, end)) {
       if (what === FINISHED) this.#guess = tasks.next_processing[guess]!;
       return this.#push(what, guess);
     }

@@ -327,12 +327,15 @@ test("a report of a key that was forgotten and came again is the new task's", ()
   rig.submit(id, [{ key: "a" }, { key: "b" }], ["a", "b"]);
   rig.turn();
   const old = rig.task("b");
+  expect(book.first_processing).toBe(rig.task("a"));
+  expect(rig.scheduler.books.tasks.next_processing[rig.task("a")]).toBe(old);
   rig.finish(book, "a");
   rig.turn();
   // Within one turn b is forgotten and comes again: the id of the old one still has its bytes.
   rig.release(id, "b");
   rig.submit(id, [{ key: "b" }], ["b"]);
   expect(rig.task("b")).not.toBe(old);
+  expect(rig.scheduler.books.tasks.next_processing[rig.task("a")]).toBe(old);
   const reader = new WorkerReader(rig.scheduler.books, rig.types);
   const report = (key: string): WireMap => WireMap.of({ op: "task-finished", key, nbytes: 1, run_id: 1 });
   reader.read(toMessage(packValue([report("a"), report("b")])), book);
