@@ -1,6 +1,6 @@
 import { type ClientId, NONE, type TaskId, type WorkerId } from "../base/ids.ts";
 import type { PlacementSink, Policy, StealSink } from "../schedulers/policy.ts";
-import { HOP, PHASE } from "../trace/phases.ts";
+import { HOP, PHASE, STAMP } from "../trace/phases.ts";
 import type { Tracer } from "../trace/tracer.ts";
 import { Books, type TaskError } from "./books.ts";
 import { GraphBuilder } from "./graph-builder.ts";
@@ -437,11 +437,14 @@ export class Scheduler implements PlacementSink, StealSink {
 
   #recordHop(ids: Int32Array, count: number, hop: 1 | 2, now_ns: number): void {
     const tracer = this.#tracer!;
-    const stamps = this.books.tasks.stamp_ns;
+    const { stamp_ns, processing_on, stamps } = this.books.tasks;
     for (let i = 0; i < count; i++) {
       const task = ids[i]!;
-      tracer.hop(hop, now_ns - stamps[task]!);
-      stamps[task] = now_ns;
+      tracer.hop(hop, now_ns - stamp_ns[task]!);
+      stamp_ns[task] = now_ns;
+      if (stamps === null) continue;
+      stamps.stamp(task, hop === HOP.knownReady ? STAMP.ready : STAMP.placed, now_ns);
+      if (processing_on[task] !== NONE) stamps.worker(task, processing_on[task]!);
     }
   }
 

@@ -10,8 +10,6 @@ export const MEMORY = 5;
 export const ERRED = 6;
 export const FORGOTTEN = 7;
 
-export type TaskState = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7;
-
 /** Dask's spelling of each state, by its number. */
 export const STATE_NAMES = [
   "released",

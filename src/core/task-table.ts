@@ -1,5 +1,6 @@
 import { NONE, type TaskId } from "../base/ids.ts";
 import { grown } from "../base/typed-arrays.ts";
+import type { StampSink } from "../trace/stamp-sink.ts";
 import { PAYLOAD_NONE, type Payload, Segments } from "./payloads.ts";
 import { FORGOTTEN, RELEASED } from "./states.ts";
 
@@ -11,7 +12,7 @@ export const FLAG_PINNED = 8; // a steal of it failed: it is running, or as good
 export const FLAG_LONG_RUNNING = 16; // seceded: takes no slot of its worker's
 export const FLAG_UNNEEDED = 32; // stands in the list of tasks that nothing may need any more
 export const FLAG_RESTRICTED = 64; // has an entry in the scheduler's restrictions
-export const FLAG_PARKED = 128; // forgotten, but a message that names it waits: its id is not reusable yet
+const FLAG_PARKED = 128; // forgotten, but a message that names it waits: its id is not reusable yet
 
 /**
  * The columns of all tasks, by id: a struct of arrays, because ten thousand tasks a turn as objects with sets
@@ -45,6 +46,8 @@ export class TaskTable {
   suspicious = new Int32Array(512);
   /** When the task's last hop ended, ns; only kept while tracing. */
   stamp_ns = new Float64Array(512);
+  /** Whoever keeps all stamps and not just the last (`--trace tasks`), or null. */
+  stamps: StampSink | null = null;
   /** Place of its compute-task on the worker's stream (see hops of the fleet). */
   sequence = new Int32Array(512);
 
@@ -99,6 +102,7 @@ export class TaskTable {
     this.suspicious[task] = 0;
     this.payload_kind[task] = PAYLOAD_NONE;
     this.payload_segment[task] = NONE;
+    if (this.stamps !== null) this.stamps.created(task);
     this.#live++;
     return task;
   }
