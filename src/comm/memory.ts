@@ -234,6 +234,7 @@ class MemoryConnection implements Connection {
       other.#inbox.push(chunk, false);
       tracer?.exit();
     }
+    if (this.#reason !== null) return false;
     if (next === chunks.length) return this.#outbox.length === 0;
     // What was written meanwhile comes after what is left.
     this.#outbox = chunks.slice(next).concat(this.#outbox);

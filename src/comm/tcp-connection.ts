@@ -179,8 +179,9 @@ export class TcpConnection implements Connection {
   }
 
   #onEnd(): void {
-    this.#reason ??=
-      this.#inbox.pending_bytes > 0 ? "closed by the peer within a message" : "closed by the peer";
+    // Bytes of an owner who wants none now may be whole messages.
+    const within = this.#wanted && this.#inbox.pending_bytes > 0;
+    this.#reason ??= within ? "closed by the peer within a message" : "closed by the peer";
     // What was pending when the peer closed may never be read; nobody waits for it.
     this.#socket.destroy();
   }

@@ -19,11 +19,14 @@ export function decodeMessage(message: FramedMessage, limits: UnpackLimits = UNP
 /** The frames of a message, frame 0 first; payloads follow in the order in which the value names them. */
 export function encodeMessage(value: WireValue): Uint8Array[] {
   const frames: Uint8Array[] = [NO_BYTES];
-  const packer = new Packer(512, frames);
+  packer.reset(frames);
   packer.value(value);
-  frames[0] = packer.view();
+  frames[0] = packer.take();
   return frames;
 }
+
+/** Packing calls nobody back, so one packer serves every message; what a throw left behind, the next reset drops. */
+const packer = new Packer(16 * 1024);
 
 /**
  * {@link encodeMessage} for a value that is put into a message of several: its own frames are numbered from

@@ -27,25 +27,14 @@ export const UNPACK_LIMITS: UnpackLimits = { depth_max: 512, memory_units_max: 1
 const CONTAINER_UNITS = 4;
 const TWO_32 = 0x1_0000_0000;
 
-const shared_packer = new Packer(4096);
-let shared_packer_busy = false;
+/** Packing calls nobody back, so one packer serves all; what a throw left behind, the next reset drops. */
+const packer = new Packer(4096);
 
 /** The msgpack bytes of one value. Serialized and Pickled payloads need a message: encodeMessage. */
 export function packValue(value: WireValue): Uint8Array {
-  // A packer that threw half way is simply reset by the next use; only a nested use needs its own.
-  if (shared_packer_busy) {
-    const packer = new Packer();
-    packer.value(value);
-    return packer.take();
-  }
-  shared_packer_busy = true;
-  try {
-    shared_packer.reset();
-    shared_packer.value(value);
-    return shared_packer.take();
-  } finally {
-    shared_packer_busy = false;
-  }
+  packer.reset();
+  packer.value(value);
+  return packer.take();
 }
 
 /**

@@ -48,7 +48,8 @@ export class Packer {
 
   /** A copy of what was written; the packer is reset. */
   take(): Uint8Array {
-    const taken = Buffer.allocUnsafeSlow(this.#position);
+    // Small results come from Node's pool, which is several times cheaper than memory of their own.
+    const taken = Buffer.allocUnsafe(this.#position);
     this.#bytes.copy(taken, 0, 0, this.#position);
     this.reset();
     return taken;
