@@ -12,7 +12,7 @@ export interface HandshakeLimits {
   readonly handshake_ms: number;
 }
 
-export const HANDSHAKE_LIMITS: HandshakeLimits = { handshake_ms: 30_000 };
+const HANDSHAKE_LIMITS: HandshakeLimits = { handshake_ms: 30_000 };
 
 /**
  * The handshake as the side that was connected to. Resolves with the same connection, whose messages then wait for
