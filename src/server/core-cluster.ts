@@ -342,7 +342,8 @@ export function cancelledMessage(
   reason: string | null,
 ): WireMap {
   const values = keys.map(keyValue);
-  if (peer?.release === "2022.12") return WireMap.of({ op: "cancelled-key", key: values });
+  // Those clients know a message for one key alone.
+  if (peer?.release === "2022.12") return WireMap.of({ op: "cancelled-key", key: values[0] ?? null });
   const message = WireMap.of({ op: "cancelled-keys", keys: values });
   return peer?.release === "2026.8" ? message.set("reason", reason).set("msg", null) : message;
 }

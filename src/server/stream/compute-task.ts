@@ -3,10 +3,11 @@ import type { Books } from "../../core/books.ts";
 import { PAYLOAD_INLINE, PAYLOAD_NONE, PAYLOAD_PICKLED, PAYLOAD_SERIALIZED } from "../../core/payloads.ts";
 import { FLAG_ACTOR } from "../../core/task-table.ts";
 import { encodeMessagePart } from "../../protocol/message.ts";
-import { packValue, unpackValue } from "../../protocol/msgpack.ts";
+import { asBuffer, packValue } from "../../protocol/msgpack.ts";
 import { RawValue, WireFloat, WireMap } from "../../protocol/values.ts";
 import type { Release } from "../peers/release.ts";
 import type { PacketWriter } from "./packet-writer.ts";
+import { field, mapCount } from "./walk.ts";
 
 /** Dask's guess for a task whose prefix it has not seen finish (`distributed.scheduler.unknown-task-duration`). */
 const UNKNOWN_DURATION_S = 0.5;
@@ -70,7 +71,8 @@ function durationValue(): number | WireFloat {
 }
 
 const PRIORITY = joined([text("priority"), Uint8Array.of(0x93)]);
-const NIL_CALL = joined([text("function"), NIL, text("args"), NIL, text("kwargs"), NIL]);
+const CALL: readonly Uint8Array[] = [text("function"), text("args"), text("kwargs")];
+const NIL_CALL = joined(CALL.flatMap((name) => [name, NIL]));
 
 const SPAN_ID = joined([text("span_id"), NIL]);
 
@@ -191,18 +193,22 @@ export class ComputeTaskWriter {
     const { tasks } = this.#books;
     const start = tasks.payload_offset[task]!;
     const length = tasks.payload_header_bytes[task]!;
-    const bytes = tasks.segments.buffer(tasks.payload_segment[task]!).subarray(start, start + length);
+    const bytes = asBuffer(
+      tasks.segments.buffer(tasks.payload_segment[task]!).subarray(start, start + length),
+    );
     packet.reserve(length + 128);
     if (release !== "2022.12") {
       // Only a zero worker takes it so: real workers of later releases never meet a graph of 2022.12.
       packet.raw(bytes);
       return;
     }
-    const call = unpackValue(bytes);
+    // Walked, not decoded: nobody has looked into it, and this is no place to refuse what a client once sent.
+    const is_call = mapCount(bytes, 0, length) >= 0;
     packet.raw(NIL);
-    for (const name of ["function", "args", "kwargs"]) {
-      packet.raw(text(name));
-      packet.raw(packValue((call instanceof WireMap ? call.get(name) : null) ?? null));
+    for (const name of CALL) {
+      const value = is_call ? field(bytes, 0, length, name) : null;
+      packet.raw(name);
+      packet.raw(value === null ? NIL : bytes.subarray(value[0], value[1]));
     }
   }
 

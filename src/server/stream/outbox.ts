@@ -36,6 +36,9 @@ const PENDING_BYTES_MAX = 1 << 20;
 /** A packet is closed when it has grown to this. */
 const PACKET_BYTES_MAX = 1 << 20;
 
+/** Keys in one message: a packet is only looked at between its messages. */
+const KEYS_MAX = 4096;
+
 const text = (value: string): Uint8Array => packValue(value);
 
 /** One stream's queue. Entries are ids until the packet is written. */
@@ -103,13 +106,11 @@ export class StreamOutbox implements Outbox {
     this.#compute.addresses[worker] = text(address);
     const queue = new PeerQueue(connection, release, worker);
     this.#workers[worker] = queue;
-    connection.onDrain = () => this.#write(queue);
   }
 
   addClient(client: ClientId, connection: Connection, release: Release): void {
     const queue = new PeerQueue(connection, release, -1);
     this.#clients[client] = queue;
-    connection.onDrain = () => this.#write(queue);
   }
 
   dropWorker(worker: WorkerId): void {
@@ -231,12 +232,6 @@ export class StreamOutbox implements Outbox {
     }
   }
 
-  #write(queue: PeerQueue): void {
-    this.#encode(queue, PENDING_BYTES_MAX);
-    // Ids that only waited for these messages become reusable now.
-    this.#books.tasks.recycle();
-  }
-
   /** Writes the queue's entries as packets, until it is empty or the peer has `pending_bytes_max` unread. */
   #encode(queue: PeerQueue, pending_bytes_max: number): void {
     const { entries, connection } = queue;
@@ -244,6 +239,7 @@ export class StreamOutbox implements Outbox {
     while (at < entries.length && connection.pending_bytes <= pending_bytes_max) {
       at = this.#packetFrom(queue, at);
     }
+    if (at < entries.length) this.#await(queue);
     if (at === 0) return;
     if (at === entries.length) {
       entries.clear(1 << 12);
@@ -252,6 +248,15 @@ export class StreamOutbox implements Outbox {
       entries.items.copyWithin(0, at, entries.length);
       entries.length -= at;
     }
+  }
+
+  /** What is left of the queue follows when the peer has read; whoever owned the connection before may have set this. */
+  #await(queue: PeerQueue): void {
+    queue.connection.onDrain = () => {
+      this.#encode(queue, PENDING_BYTES_MAX);
+      // Ids that only waited for these messages become reusable now.
+      this.#books.tasks.recycle();
+    };
   }
 
   /** One packet with the entries from `at` on; returns the position behind the last that it took. */
@@ -268,7 +273,8 @@ export class StreamOutbox implements Outbox {
       if (tracer !== null) tracer.exit();
       return next;
     }
-    const chunks = packet.finish();
+    // A peer that lags must not hold on to a slab that it has but a few bytes of.
+    const chunks = packet.finish(queue.connection.pending_bytes === 0);
     if (tracer !== null) this.#stampEncoded(tracer.exit());
     for (const chunk of chunks) this.counts.bytes += chunk.length;
     this.counts.messages += packet.count;
@@ -311,7 +317,7 @@ export class StreamOutbox implements Outbox {
     const { items } = queue.entries;
     const what = items[at]!;
     if (what === MESSAGE) {
-      this.#message(queue.extras[items[at + 1]!] as WireValue);
+      this.#message(takeExtra(queue, items[at + 1]!) as WireValue);
       return at + ENTRY;
     }
     if (KEYS_MESSAGES.has(what)) return this.#keysMessage(queue, at, what);
@@ -334,8 +340,9 @@ export class StreamOutbox implements Outbox {
   /** free-keys or remove-replicas: neighbouring entries share a message. */
   #keysMessage(queue: PeerQueue, at: number, what: number): number {
     const { items, length } = queue.entries;
+    const limit = Math.min(length, at + KEYS_MAX * ENTRY);
     let end = at;
-    while (end < length && items[end] === what) end += ENTRY;
+    while (end < limit && items[end] === what) end += ENTRY;
     const packet = this.#packet;
     packet.reserve(128);
     packet.mapHeader(3);
@@ -345,7 +352,7 @@ export class StreamOutbox implements Outbox {
     packet.arrayHeader((end - at) / ENTRY);
     for (let i = at; i < end; i += ENTRY) {
       if (what === FREE_UNKNOWN || what === REMOVE_UNKNOWN) {
-        const key = queue.extras[items[i + 1]!] as Uint8Array;
+        const key = takeExtra(queue, items[i + 1]!) as Uint8Array;
         packet.reserve(key.length);
         packet.raw(key);
       } else {
@@ -365,8 +372,9 @@ export class StreamOutbox implements Outbox {
     const { items, length } = queue.entries;
     const reason = items[at + 2]!;
     const keys: RawValue[] = [];
+    const limit = Math.min(length, at + KEYS_MAX * ENTRY);
     let end = at;
-    for (; end < length && items[end] === CANCELLED && items[end + 2] === reason; end += ENTRY) {
+    for (; end < limit && items[end] === CANCELLED && items[end + 2] === reason; end += ENTRY) {
       keys.push(new RawValue(this.#books.keys.bytes(items[end + 1]!)));
       this.#books.tasks.unpin(items[end + 1]!);
     }
@@ -423,6 +431,13 @@ export class StreamOutbox implements Outbox {
     for (let i = 1; i < frames.length; i++) packet.frame(frames[i]!, 0, frames[i]!.length);
     packet.count++;
   }
+}
+
+/** An extra is needed once: a peer that never catches up must not keep all that it was ever sent. */
+function takeExtra(queue: PeerQueue, index: number): WireValue | Uint8Array {
+  const extra = queue.extras[index]!;
+  queue.extras[index] = null;
+  return extra;
 }
 
 /** Entries that share a message with their neighbours of the same kind. */

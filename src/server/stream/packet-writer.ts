@@ -6,6 +6,8 @@ const GATHER_BYTES_MAX = 16 * 1024;
 /** Packets up to this size are cut from a common slab: an allocation of its own costs a microsecond. */
 const SLAB_PACKET_BYTES_MAX = 32 * 1024;
 const SLAB_BYTES = 512 * 1024;
+/** Room that one large message has made is given back before the next packet. */
+const KEEP_BYTES_MAX = 4 * 1024 * 1024;
 const TWO_32 = 0x1_0000_0000;
 
 const float = new DataView(new ArrayBuffer(8));
@@ -34,6 +36,7 @@ export class PacketWriter {
 
   /** Starts a packet: a list whose length is filled in at the end. */
   start(): void {
+    if (this.bytes.length > KEEP_BYTES_MAX) this.bytes = new Uint8Array(1 << 16);
     this.bytes[0] = 0xdd;
     this.at = 5;
     this.count = 0;
@@ -156,8 +159,11 @@ export class PacketWriter {
     this.#body_at += length;
   }
 
-  /** The framed packet, as chunks for a connection; at most one of them is not a payload passed on. */
-  finish(): Uint8Array[] {
+  /**
+   * The framed packet, as chunks for a connection: payloads passed on as they lie, and views of one buffer between
+   * them. With `shared` that may be a part of a slab, which stays as long as any of its packets does.
+   */
+  finish(shared = true): Uint8Array[] {
     const { bytes, at } = this;
     bytes[1] = this.count >>> 24;
     bytes[2] = this.count >>> 16;
@@ -166,7 +172,7 @@ export class PacketWriter {
     const frames = this.#frames + 1;
     const prelude = 16 + 8 * frames;
     const gathered = prelude + at + this.#body_at;
-    const packet = this.#take(gathered);
+    const packet = shared ? this.#take(gathered) : Buffer.allocUnsafeSlow(gathered);
     writeU64(packet, 0, 8 + 8 * frames + at + this.#body_at + this.#large_bytes);
     writeU64(packet, 8, frames);
     writeU64(packet, 16, at);

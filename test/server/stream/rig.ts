@@ -9,7 +9,8 @@ import type { WorkerBook } from "../../../src/core/worker-book.ts";
 import { FRAME_LIMITS, type FramedMessage, FrameReader } from "../../../src/protocol/frames.ts";
 import { keyBytes } from "../../../src/protocol/keys.ts";
 import { decodeMessage } from "../../../src/protocol/message.ts";
-import type { WireMap, WireValue } from "../../../src/protocol/values.ts";
+import { packValue } from "../../../src/protocol/msgpack.ts";
+import { WireMap, type WireValue } from "../../../src/protocol/values.ts";
 import { WorkStealingPolicy } from "../../../src/schedulers/work-stealing.ts";
 import type { Release } from "../../../src/server/peers/release.ts";
 import { StreamOutbox } from "../../../src/server/stream/outbox.ts";
@@ -92,6 +93,8 @@ export interface TaskPlan {
   readonly annotations?: Parameters<ReturnType<Scheduler["graph"]>["annotate"]>[1];
 }
 
+/** Of a payload with one frame. */
+export const SUB_HEADER = packValue(WireMap.of({ "num-sub-frames": 1 }));
 const STANDSTILL: Clock = { now: () => 1 };
 
 /** A scheduler with its stream outbox, whose peers are {@link TestConnection}s. */
@@ -141,7 +144,7 @@ export class Rig {
     wanted: readonly WireValue[],
     priority: { user_priority?: number; generation?: number } = {},
   ): void {
-    const frames = plans.map(({ frames }) => frames ?? [Buffer.from("header"), Buffer.from("payload")]);
+    const frames = plans.map(({ frames }) => frames ?? [SUB_HEADER, Buffer.from("payload")]);
     const buffer = Uint8Array.from(Buffer.concat(frames.flat()));
     this.buffers.push(buffer);
     const builder = this.scheduler.graph({
