@@ -8,9 +8,6 @@ export type Release = "2022.12" | "2024.12" | "2026.8";
 
 export const RELEASES: readonly Release[] = ["2022.12", "2024.12", "2026.8"];
 
-/** The newest one: what a fleet speaks unless told otherwise. */
-export const DEFAULT_RELEASE: Release = "2026.8";
-
 /** What a worker of one release does differently from the others. */
 export interface ReleaseTraits {
   readonly release: Release;

@@ -201,21 +201,25 @@ export class Streams implements StreamHandler {
 
   #clientOp(peer: ClientPeer, op: string, message: FramedMessage, start: number, end: number): void {
     const { cluster, tracer } = this.#parts;
-    if (tracer !== null) tracer.enter(PHASE.decode);
-    let fields: WireValue;
-    try {
-      fields = decodeMessagePart(message, start, end);
-    } finally {
-      if (tracer !== null) tracer.exit();
-    }
-    if (!(fields instanceof WireMap))
-      throw new ProtocolError("BAD_STREAM_MESSAGE", "a message that is no map");
+    const fields = this.#decode(message, start, end);
     if (tracer !== null) tracer.enter(PHASE.transition);
     try {
       if (op === "client-releases-keys")
         cluster.releaseKeys(peer.name, keysOf(fields), "client-releases-keys");
       else if (op === "client-desires-keys") cluster.desireKeys(peer.name, keysOf(fields));
       else if (!onClientOp(op, fields, peer, this.context)) this.#unknown(op, peer.name);
+    } finally {
+      if (tracer !== null) tracer.exit();
+    }
+  }
+
+  #decode(message: FramedMessage, start: number, end: number): WireMap {
+    const { tracer } = this.#parts;
+    if (tracer !== null) tracer.enter(PHASE.decode);
+    try {
+      const fields = decodeMessagePart(message, start, end);
+      if (fields instanceof WireMap) return fields;
+      throw new ProtocolError("BAD_STREAM_MESSAGE", "a message that is no map");
     } finally {
       if (tracer !== null) tracer.exit();
     }
@@ -229,30 +233,15 @@ export class Streams implements StreamHandler {
     end: number,
     left: number,
   ): void {
-    const { intake, tracer, clock, cluster } = this.#parts;
-    const received_ns = tracer === null ? clock.now() : tracer.enter(PHASE.decode);
-    let fields: WireValue;
-    try {
-      fields = decodeMessagePart(message, start, end);
-    } finally {
-      if (tracer !== null) tracer.exit();
-    }
-    if (!(fields instanceof WireMap))
-      throw new ProtocolError("BAD_STREAM_MESSAGE", "a message that is no map");
+    const { intake, clock } = this.#parts;
+    const received_ns = clock.now();
+    const fields = this.#decode(message, start, end);
     // An empty graph does occur (recreate_error_locally of 2026): there is nothing to open for it.
     stream.busy = true;
     if (left > 0) stream.waiting.push({ message, at: end, left });
     intake
       .takePickled(peer, fields, message.end - message.start, received_ns)
-      .catch((error: unknown) => {
-        if (!(error instanceof ProtocolError)) {
-          const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-          cluster.log("ERROR", `A graph of ${peer.name} met a bug: ${text}`);
-        }
-        peer.stream.destroy(
-          error instanceof ProtocolError ? `bad message, ${error.message}` : "a bug of ours",
-        );
-      })
+      .catch((error: unknown) => this.#fault(peer, error))
       .finally(() => this.#goOn(peer, stream));
   }
 
@@ -271,12 +260,17 @@ export class Streams implements StreamHandler {
       }
       peer.stream.resume();
     } catch (error) {
-      if (!(error instanceof ProtocolError)) {
-        const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-        this.#parts.cluster.log("ERROR", `A message of client ${peer.name} met a bug: ${text}`);
-      }
-      peer.stream.destroy(error instanceof ProtocolError ? `bad message, ${error.message}` : "a bug of ours");
+      this.#fault(peer, error);
     }
+  }
+
+  /** What a client's message did wrong costs that client's stream; a bug of ours shows its stack. */
+  #fault(peer: ClientPeer, error: unknown): void {
+    if (!(error instanceof ProtocolError)) {
+      const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+      this.#parts.cluster.log("ERROR", `A message of client ${peer.name} met a bug: ${text}`);
+    }
+    peer.stream.destroy(error instanceof ProtocolError ? `bad message, ${error.message}` : "a bug of ours");
   }
 
   onGone(peer: WorkerPeer | ClientPeer): void {

@@ -32,7 +32,7 @@ export function startsWith(bytes: Uint8Array, at: number, text: Uint8Array): boo
 }
 
 /** Calls `visit` with the bounds of each key and value of the map at `at`; returns the position behind the map. */
-export function walkMap(
+function walkMap(
   bytes: Buffer,
   at: number,
   end: number,
