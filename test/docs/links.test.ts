@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
+import { HANDLERS } from "../../src/server/rpc/handlers.ts";
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), "../..");
 const PAGES = [
@@ -107,4 +108,12 @@ describe("the layer table of ARCHITECTURE.md", () => {
       Object.fromEntries([...rows].sort().map(([layer, imports]) => [layer, [...imports].sort()]));
     expect(sorted(documented())).toEqual(sorted(rules));
   });
+});
+
+test("protocol.md lists the requests that are served", () => {
+  const lines = proseOf("docs/protocol.md")
+    .match(/^> .*$/gm)!
+    .join(" ");
+  const listed = [...lines.matchAll(/`([\w-]+)`/g)].map(([, op]) => op);
+  expect(listed).toEqual([...HANDLERS.keys()].sort());
 });
