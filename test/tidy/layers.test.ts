@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { importsOf, type Source, sourcesOf } from "./sources.ts";
 
-/** What each layer may import, besides itself: docs/design.md says why. */
+/** What each layer may import, besides itself: docs/ARCHITECTURE.md says what each is. */
 const LAYERS: Readonly<Record<string, readonly string[]>> = {
   "src/base": [],
   "src/trace": ["src/base"],
