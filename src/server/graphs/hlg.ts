@@ -6,9 +6,9 @@ import { PAYLOAD_INLINE, PAYLOAD_SERIALIZED } from "../../core/payloads.ts";
 import { ProtocolError } from "../../protocol/errors.ts";
 import type { FramedMessage } from "../../protocol/frames.ts";
 import { isCanonicalKey, type KeyBytes, keyBytes } from "../../protocol/keys.ts";
-import { packValue, skipValue, unpackValue } from "../../protocol/msgpack.ts";
+import { packValue, unpackValue } from "../../protocol/msgpack.ts";
 import { toNumber, WireMap, type WireValue } from "../../protocol/values.ts";
-import { arrayCount, field, firstItem, mapCount, startsWith } from "../stream/walk.ts";
+import { arrayCount, field, firstItem, mapCount, skip, startsWith } from "../stream/walk.ts";
 
 const name = (text: string): Uint8Array => packValue(text);
 const HLG = name("hlg");
@@ -92,7 +92,7 @@ export class HlgReader {
         return this.#keep(others, "submitting_task", value, end);
       else if (is(this.#bytes, key, FIFO_TIMEOUT)) return this.#keep(others, "fifo_timeout", value, end);
       else if (is(this.#bytes, key, USER_PRIORITY)) return this.#keep(others, "user_priority", value, end);
-      return skipValue(this.#bytes, value, end);
+      return skip(this.#bytes, value, end);
     });
     if (!has_graph) throw new ProtocolError("BAD_GRAPH", "update-graph-hlg without hlg");
     return {
@@ -106,7 +106,7 @@ export class HlgReader {
   }
 
   #keep(others: Record<string, WireValue>, name: string, value: number, end: number): number {
-    const after = skipValue(this.#bytes, value, end);
+    const after = skip(this.#bytes, value, end);
     others[name] = unpackValue(this.#bytes, value, after);
     return after;
   }
@@ -116,13 +116,13 @@ export class HlgReader {
     const count = mapCount(this.#bytes, at, end);
     if (count < 0) throw new ProtocolError("BAD_GRAPH", "a map was expected in a graph");
     let position = firstItem(this.#bytes, at);
-    for (let i = 0; i < count; i++) position = visit(position, skipValue(this.#bytes, position, end));
+    for (let i = 0; i < count; i++) position = visit(position, skip(this.#bytes, position, end));
     return position;
   }
 
   #hlg(at: number, end: number): number {
     return this.#walk(at, end, (key, value) => {
-      if (!is(this.#bytes, key, LAYERS)) return skipValue(this.#bytes, value, end);
+      if (!is(this.#bytes, key, LAYERS)) return skip(this.#bytes, value, end);
       const count = arrayCount(this.#bytes, value, end);
       if (count < 0) throw new ProtocolError("BAD_GRAPH", "a graph without a list of layers");
       let position = firstItem(this.#bytes, value);
@@ -210,7 +210,7 @@ export class HlgReader {
     const after = this.#walk(at, end, (key, value) => {
       if (is(bytes, key, LAYER_NAME)) {
         named = true;
-        const value_end = skipValue(bytes, value, end);
+        const value_end = skip(bytes, value, end);
         this.#checkClass(value, value_end);
         return value_end;
       }
@@ -219,7 +219,7 @@ export class HlgReader {
         early_state = value;
       }
       if (is(bytes, key, ANNOTATIONS)) return this.#annotations(value, end, first);
-      return skipValue(bytes, value, end);
+      return skip(bytes, value, end);
     });
     if (!named) this.#checkClass(NONE, NONE);
     if (early_state !== NONE) this.#state(early_state, end);
@@ -236,7 +236,7 @@ export class HlgReader {
   }
 
   #annotations(value: number, end: number, first: number): number {
-    const after = skipValue(this.#bytes, value, end);
+    const after = skip(this.#bytes, value, end);
     const annotations = unpackValue(this.#bytes, value, after);
     if (annotations instanceof WireMap && annotations.size > 0)
       this.#layer_annotations.push({ from: first, to: first, annotations });
@@ -256,7 +256,7 @@ export class HlgReader {
         if (has_tasks) return this.#dependencies(value, end, first);
         early_dependencies = value;
       }
-      return skipValue(this.#bytes, value, end);
+      return skip(this.#bytes, value, end);
     });
     if (!has_tasks) throw new ProtocolError("BAD_GRAPH", "a materialized layer without dsk");
     if (early_dependencies !== NONE) this.#dependencies(early_dependencies, end, first);
@@ -269,8 +269,8 @@ export class HlgReader {
     if (count < 0) throw new ProtocolError("BAD_GRAPH", "dsk is not a map");
     let at = firstItem(bytes, start);
     for (let i = 0; i < count; i++) {
-      const value = skipValue(bytes, at, end);
-      const next = skipValue(bytes, value, end);
+      const value = skip(bytes, at, end);
+      const next = skip(bytes, value, end);
       this.tasks.push(this.#intern(at, value));
       this.#addPayload(value, next);
       this.#dependency_start.push(0);
@@ -335,7 +335,7 @@ export class HlgReader {
     const bytes = this.#bytes;
     if (mapCount(bytes, at, end) >= 0)
       return this.#walk(at, end, (key, value) =>
-        is(bytes, key, AS_LIST) ? this.#dependencyList(value, end, index) : skipValue(bytes, value, end),
+        is(bytes, key, AS_LIST) ? this.#dependencyList(value, end, index) : skip(bytes, value, end),
       );
     const count = arrayCount(bytes, at, end);
     if (count < 0) throw new ProtocolError("BAD_GRAPH", "dependencies that are no list");
@@ -347,7 +347,7 @@ export class HlgReader {
     // Mostly a dependency stands just before its dependent, or a list names tasks one after the other.
     let guess = index - count;
     for (let i = 0; i < count; i++) {
-      const next = skipValue(bytes, position, end);
+      const next = skip(bytes, position, end);
       if (index >= 0) {
         const dependency = this.#taskAt(position, next, guess);
         this.dependencies.push(dependency);
@@ -364,7 +364,7 @@ export class HlgReader {
     let guess = 0;
     let ordered = 0;
     this.#walk(at, end, (key, value) => {
-      const after = skipValue(this.#bytes, value, end);
+      const after = skip(this.#bytes, value, end);
       const index = this.#indexAt(key, value, guess);
       if (index < 0) return after;
       guess = index + 1;
@@ -383,7 +383,7 @@ export class HlgReader {
     if (count < 0) throw new ProtocolError("BAD_GRAPH", "a graph without wanted keys");
     let position = firstItem(this.#bytes, at);
     for (let i = 0; i < count; i++) {
-      const next = skipValue(this.#bytes, position, end);
+      const next = skip(this.#bytes, position, end);
       wanted.push(this.#intern(position, next));
       position = next;
     }

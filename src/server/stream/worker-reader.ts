@@ -5,10 +5,10 @@ import type { WorkerBook } from "../../core/worker-book.ts";
 import { ProtocolError } from "../../protocol/errors.ts";
 import type { FramedMessage } from "../../protocol/frames.ts";
 import { isCanonicalKey, keyBytes } from "../../protocol/keys.ts";
-import { asBuffer, packValue, skipValue, unpackValue } from "../../protocol/msgpack.ts";
+import { asBuffer, packValue, unpackValue } from "../../protocol/msgpack.ts";
 import { toNumber, type WireMap, type WireValue } from "../../protocol/values.ts";
 import type { TypeTable } from "./type-table.ts";
-import { arrayCount, firstItem, mapCount, startsWith } from "./walk.ts";
+import { arrayCount, firstItem, mapCount, skip, startsWith } from "./walk.ts";
 
 /** What a row of the columns reports. */
 export const FINISHED = 0;
@@ -104,10 +104,10 @@ export class WorkerReader {
     this.#starts.fill(0);
     for (let i = 0; i < count; i++) {
       const slot = fieldSlot(bytes, at, end);
-      const value = slot < 0 ? skipValue(bytes, at, end) : at + 1 + FIELD_BYTES[slot]!.length;
+      const value = slot < 0 ? skip(bytes, at, end) : at + 1 + FIELD_BYTES[slot]!.length;
       // A field's name may be written with a longer header than it needs.
       if (slot < 0 && isLongText(bytes[at]!)) plain = false;
-      at = skipValue(bytes, value, end);
+      at = skip(bytes, value, end);
       if (slot < 0) continue;
       this.#starts[slot] = value;
       this.#ends[slot] = at;
@@ -225,7 +225,7 @@ export class WorkerReader {
     if (count < 0) return false;
     let at = firstItem(bytes, start);
     for (let i = 0; i < count; i++) {
-      const next = skipValue(bytes, at, end);
+      const next = skip(bytes, at, end);
       this.#pushKey(ADDED, bytes, at, next);
       at = next;
     }
@@ -239,7 +239,7 @@ export class WorkerReader {
     let at = firstItem(bytes, start);
     for (let i = 0; i < count; i++) {
       const byte = bytes[at]!;
-      const next = skipValue(bytes, at, end);
+      const next = skip(bytes, at, end);
       if ((byte & 0xf0) === 0x80) this.#startStop(bytes, at + 1, next, byte & 0x0f, row);
       at = next;
     }
@@ -251,8 +251,8 @@ export class WorkerReader {
     let stop_s = 0;
     let compute = false;
     for (let i = 0; i < fields; i++) {
-      const value = skipValue(bytes, at, end);
-      const next = skipValue(bytes, value, end);
+      const value = skip(bytes, at, end);
+      const next = skip(bytes, value, end);
       if (startsWith(bytes, at, ACTION)) compute = startsWith(bytes, value, COMPUTE);
       else if (bytes[value] === 0xcb && startsWith(bytes, at, START)) start_s = bytes.readDoubleBE(value + 1);
       else if (bytes[value] === 0xcb && startsWith(bytes, at, STOP)) stop_s = bytes.readDoubleBE(value + 1);
