@@ -80,7 +80,7 @@ export class HlgReader {
     let keys = NONE;
     let priority = NONE;
     let has_graph = false;
-    const others: Record<string, WireValue> = {};
+    const others = new Map<string, WireValue>();
     const after = this.#walk(start, end, (key, value) => {
       if (is(this.#bytes, key, HLG)) {
         has_graph = true;
@@ -99,15 +99,15 @@ export class HlgReader {
       after,
       ordered: priority !== NONE && this.#priorities(priority, end),
       wanted: this.#wanted(keys, end),
-      submitting_task: others["submitting_task"] ?? null,
-      fifo_timeout: others["fifo_timeout"] ?? null,
-      user_priority: toNumber(others["user_priority"]) ?? 0,
+      submitting_task: others.get("submitting_task") ?? null,
+      fifo_timeout: others.get("fifo_timeout") ?? null,
+      user_priority: toNumber(others.get("user_priority")) ?? 0,
     };
   }
 
-  #keep(others: Record<string, WireValue>, name: string, value: number, end: number): number {
+  #keep(others: Map<string, WireValue>, name: string, value: number, end: number): number {
     const after = skip(this.#bytes, value, end);
-    others[name] = unpackValue(this.#bytes, value, after);
+    others.set(name, unpackValue(this.#bytes, value, after));
     return after;
   }
 

@@ -70,7 +70,8 @@ export class Acceptor {
 
   /** The transport ended it: one line if the peer's bytes were the reason, none for a peer that just left. */
   #noteEnd(connection: Connection, reason: string): void {
-    if (!isOrdinaryEnd(reason) && !this.#dropped.has(connection)) this.#drop(connection, reason);
+    if (!this.#closed && !isOrdinaryEnd(reason) && !this.#dropped.has(connection))
+      this.#drop(connection, reason);
   }
 
   #fail(connection: Connection, error: unknown): void {
