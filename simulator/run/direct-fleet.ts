@@ -2,6 +2,8 @@ import { type ClientId, NONE, type TaskId, type WorkerId } from "../../src/base/
 import { IntStack } from "../../src/base/typed-arrays.ts";
 import type { Outbox } from "../../src/core/outbox.ts";
 import type { Scheduler } from "../../src/core/scheduler.ts";
+import { HOP, STAMP } from "../../src/trace/phases.ts";
+import type { Tracer } from "../../src/trace/tracer.ts";
 
 /** What a zero worker reports of a result, as over the wire. */
 const RESULT_NBYTES = 20;
@@ -18,12 +20,14 @@ export class DirectFleet implements Outbox {
   readonly #inbox = new IntStack(4096);
   /** worker, task, what. */
   readonly #reports = new IntStack(4096);
+  /** Wanted keys that the client is to be told of at the end of the turn, as over the wire. */
+  readonly #news = new IntStack(256);
+  /** Tasks whose reports took effect in this turn; only kept while tracing. */
+  readonly #finished = new IntStack(4096);
   #scheduler!: Scheduler;
   /** Wanted keys that the client was told of, and those that it will never have. */
   reported = 0;
   failed = 0;
-  /** Told of each wanted key; for the hop to the client. */
-  onReported: (task: TaskId) => void = () => undefined;
 
   attach(scheduler: Scheduler): void {
     this.#scheduler = scheduler;
@@ -52,8 +56,8 @@ export class DirectFleet implements Outbox {
     this.#inbox.length = 0;
   }
 
-  /** Hands the reports to the scheduler: events of its present batch. Answers how many there were. */
-  report(): number {
+  /** Hands the reports to the scheduler: events of its present batch. `traced`: its tasks' hops are asked for. */
+  report(traced: boolean): void {
     const scheduler = this.#scheduler;
     const { books } = scheduler;
     const { items, length } = this.#reports;
@@ -62,12 +66,39 @@ export class DirectFleet implements Outbox {
       const task = items[i + 1]!;
       const what = items[i + 2]!;
       if (what === HELD) scheduler.keyAdded(worker, task);
-      else if (what === FINISHED)
+      else if (what === FINISHED) {
         scheduler.taskFinished(worker, task, books.tasks.run_id[task]!, RESULT_NBYTES, NONE);
-      else scheduler.stealAnswered(worker, task, what, "memory");
+        if (traced) this.#finished.push(task);
+      } else scheduler.stealAnswered(worker, task, what, "memory");
     }
     this.#reports.length = 0;
-    return length / 3;
+  }
+
+  /** The hop from the reports' reading to their effect, for the tasks of the last {@link report}. */
+  recordFinished(tracer: Tracer, read_ns: number, finished_ns: number): void {
+    const { stamp_ns, stamps } = this.#scheduler.books.tasks;
+    const { items, length } = this.#finished;
+    if (length > 0) tracer.hops(HOP.readFinished, finished_ns - read_ns, length);
+    for (let i = 0; i < length; i++) {
+      stamp_ns[items[i]!] = finished_ns;
+      if (stamps === null) continue;
+      stamps.stamp(items[i]!, STAMP.read, read_ns);
+      stamps.stamp(items[i]!, STAMP.finished, finished_ns);
+    }
+    this.#finished.length = 0;
+  }
+
+  /** Tells the client what became of its keys in this turn. */
+  tell(tracer: Tracer | null, now_ns: number): void {
+    const { items, length } = this.#news;
+    this.reported += length;
+    this.#news.length = 0;
+    if (tracer === null) return;
+    const { stamp_ns, stamps } = this.#scheduler.books.tasks;
+    for (let i = 0; i < length; i++) {
+      tracer.hop(HOP.finishedClient, now_ns - stamp_ns[items[i]!]!);
+      if (stamps !== null) stamps.stamp(items[i]!, STAMP.client, now_ns);
+    }
   }
 
   #report(worker: WorkerId, task: TaskId, what: number): void {
@@ -78,6 +109,9 @@ export class DirectFleet implements Outbox {
 
   computeTask(worker: WorkerId, task: TaskId): void {
     this.#push(worker, task, FINISHED);
+    // A steal sends it to another than it was placed on.
+    const { stamps } = this.#scheduler.books.tasks;
+    if (stamps !== null) stamps.worker(task, worker);
   }
 
   stealRequest(worker: WorkerId, task: TaskId, steal_id: number): void {
@@ -91,8 +125,7 @@ export class DirectFleet implements Outbox {
   }
 
   keyInMemory(_client: ClientId, task: TaskId): void {
-    this.reported++;
-    this.onReported(task);
+    this.#news.push(task);
   }
 
   taskErred(_client: ClientId, _task: TaskId): void {

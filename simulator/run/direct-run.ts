@@ -11,7 +11,14 @@ import { LoopMeter } from "../../src/trace/loop-meter.ts";
 import { HOP, PHASE } from "../../src/trace/phases.ts";
 import { Recorder } from "../../src/trace/recorder.ts";
 import { DirectFleet } from "./direct-fleet.ts";
-import { ledgerBetween, type Measured, type Runner, type RunnerParts } from "./measure.ts";
+import {
+  ledgerBetween,
+  type Measured,
+  openStamps,
+  type Runner,
+  type RunnerParts,
+  taskTable,
+} from "./measure.ts";
 
 const KEY_SEED = 0x5eed;
 
@@ -24,6 +31,8 @@ export class DirectRunner implements Runner {
   readonly #clock = new MonotonicClock();
   readonly #client: number;
   #fleet_ns = 0;
+  /** Of the present submission's tasks. */
+  #ids = new Int32Array(0);
 
   constructor(parts: RunnerParts) {
     const { options } = parts;
@@ -56,6 +65,7 @@ export class DirectRunner implements Runner {
     // The recorder's own turn of the loop: what came before is not the run's.
     await new Promise((resolve) => setImmediate(resolve));
     const before = this.#ledger();
+    const stamps = openStamps(this.#scheduler.books, this.#parts, repeat);
     if (this.#recorder === null) meter.start();
     const window_start_ms = Date.now();
     const opened_ns = this.#recorder?.openWindow() ?? this.#clock.now();
@@ -65,6 +75,7 @@ export class DirectRunner implements Runner {
     const used_us = processCpuUs() - cpu_us;
     const figures =
       (await this.#recorder?.closeWindow({ start_ns: opened_ns, end_ns: times.reported_ns })) ?? null;
+    this.#scheduler.books.tasks.stamps = null;
     const measured: Measured = {
       makespan_s: (times.reported_ns - times.submitted_ns) / 1e9,
       graph_s: (times.known_ns - times.submitted_ns) / 1e9,
@@ -76,6 +87,7 @@ export class DirectRunner implements Runner {
       graphs: [],
       ledger: ledgerBetween(before, this.#ledger()),
       window_start_ms,
+      tasks: stamps === null ? null : taskTable(stamps, repeat, times.submitted_ns),
     };
     for (const task of times.wanted) this.#scheduler.clientReleasesKey(this.#client, task);
     this.#scheduler.endBatch();
@@ -121,11 +133,14 @@ export class DirectRunner implements Runner {
     this.#fleet_ns += reported_ns - start_ns;
     scheduler.now_ns = reported_ns;
     recorder?.enter(PHASE.transition);
-    const count = this.#fleet.report();
-    const finished_ns = recorder?.exit() ?? 0;
-    // Steal answers and held keys are in the count: the hop is the batch's, whatever it reported.
-    recorder?.hops(HOP.readFinished, finished_ns - reported_ns, count);
+    this.#fleet.report(recorder !== null);
+    if (recorder !== null) {
+      this.#fleet.recordFinished(recorder, reported_ns, recorder.now());
+      recorder.exit();
+    }
     scheduler.schedule();
+    // What the client is told of has no way to go: it is read in the same moment.
+    this.#fleet.tell(recorder, recorder === null ? 0 : this.#clock.now());
     scheduler.endBatch();
   }
 
@@ -139,6 +154,7 @@ export class DirectRunner implements Runner {
       user_priority: 0,
     });
     const ids = Int32Array.from(keys, (key) => builder.intern(key, 0, key.length));
+    this.#ids = ids;
     const { dependency_offsets, dependency_ids } = workload;
     const dependencies = Int32Array.from(dependency_ids, (id) => ids[id]!);
     for (let i = 0; i < ids.length; i++) {
@@ -160,6 +176,7 @@ export class DirectRunner implements Runner {
     const { tasks } = this.#scheduler.books;
     recorder.hops(HOP.submitKnown, known_ns - submitted_ns, this.#parts.workload.tasks);
     tasks.stamp_ns.fill(known_ns, 0, tasks.top);
+    if (tasks.stamps !== null) tasks.stamps.known(this.#ids, submitted_ns, known_ns);
   }
 
   #ledger(): Ledger {
@@ -173,6 +190,11 @@ export class DirectRunner implements Runner {
   close(): Promise<void> {
     this.#recorder?.close();
     return Promise.resolve();
+  }
+
+  /** A run blocks its thread from beginning to end, so there is none to interrupt. */
+  abort(): Promise<void> {
+    return this.close();
   }
 }
 

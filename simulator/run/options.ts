@@ -1,8 +1,8 @@
 import type { FlushMode } from "../fleet/fleet-context.ts";
 import type { Release } from "../fleet/release.ts";
 
-export type TransportName = "tcp" | "memory" | "direct";
-export type TraceMode = "off" | "phases" | "tasks";
+type TransportName = "tcp" | "memory" | "direct";
+type TraceMode = "off" | "phases" | "tasks";
 
 /** One pure overhead run: CONTRACT.md's run options. */
 export interface ZeroRunOptions {

@@ -19,7 +19,14 @@ import {
   type SubmissionReport,
 } from "../fleet/session.ts";
 import { createStampMemory, type StampMemory, StampReader, stampCapacity } from "../fleet/stamps.ts";
-import { ledgerBetween, type Measured, type Runner, type RunnerParts } from "./measure.ts";
+import {
+  ledgerBetween,
+  type Measured,
+  openStamps,
+  type Runner,
+  type RunnerParts,
+  taskTable,
+} from "./measure.ts";
 
 /** How long a release may take until the repeat is given up. */
 const RELEASE_MS_MAX = 60_000;
@@ -86,9 +93,15 @@ export class WireRunner implements Runner {
             log,
           });
     const runner = new WireRunner(parts, server, recorder, fleet);
-    const { addresses } = await fleet.start();
-    if (stamps !== null) runner.#readStamps(stamps, addresses);
-    await fleet.load(packGraph(workload, options.order ? null : clientOrder(workload.tasks)));
+    try {
+      const { addresses } = await fleet.start();
+      if (stamps !== null) runner.#readStamps(stamps, addresses);
+      await fleet.load(packGraph(workload, options.order ? null : clientOrder(workload.tasks)));
+    } catch (error) {
+      // A listening server would keep the process.
+      await runner.abort();
+      throw error;
+    }
     return runner;
   }
 
@@ -113,6 +126,7 @@ export class WireRunner implements Runner {
     await this.#fleet.prepare(`-r${repeat}`);
     const before = this.#ledger();
     const meter = new LoopMeter();
+    const stamps = openStamps(server.scheduler.books, this.#parts, repeat);
     server.outbox.first_compute_ns = 0;
     server.intake.records.length = 0;
     if (this.#recorder === null) meter.start();
@@ -126,6 +140,7 @@ export class WireRunner implements Runner {
     const figures =
       (await this.#recorder?.closeWindow({ start_ns: report.submitted_ns, end_ns: report.reported_ns })) ??
       null;
+    server.scheduler.books.tasks.stamps = null;
     const own = await this.#fleet.recorded();
     const records = [...server.intake.records];
     const known_ns = Math.max(...records.map((record) => record.known_ns));
@@ -140,6 +155,7 @@ export class WireRunner implements Runner {
       graphs: records.map((record) => this.#graphRow(record, report)),
       ledger: ledgerBetween(before, after),
       window_start_ms,
+      tasks: stamps === null ? null : taskTable(stamps, repeat, report.submitted_ns),
     };
     const { keys_left } = await this.#fleet.release(RELEASE_MS_MAX);
     if (keys_left > 0) throw new Error(`${keys_left} keys were not released within ${RELEASE_MS_MAX} ms`);
@@ -186,7 +202,18 @@ export class WireRunner implements Runner {
 
   async close(): Promise<void> {
     await this.#fleet.close();
-    await this.#server.close("the run is over");
+    await this.#closeServer("the run is over");
+  }
+
+  async abort(): Promise<void> {
+    // The thread answers one request after the other: asked to close, it would finish its submission first.
+    if (this.#fleet instanceof FleetThread) await this.#fleet.kill();
+    else await this.#fleet.close();
+    await this.#closeServer("the run was interrupted");
+  }
+
+  async #closeServer(reason: string): Promise<void> {
+    await this.#server.close(reason);
     this.#recorder?.close();
   }
 }

@@ -1,22 +1,31 @@
+import type { TaskTable } from "../../src/results/csv.ts";
 import type { RunInput } from "../../src/results/input.ts";
 import { rsdsVersion } from "../../src/results/machine.ts";
 import { parseWorkload, type Workload } from "../workloads/index.ts";
 import { DirectRunner } from "./direct-run.ts";
-import type { Measured, Runner } from "./measure.ts";
+import type { Measured, Runner, RunnerParts } from "./measure.ts";
 import { memoryBytesPerTask } from "./memory.ts";
 import type { Progress, ZeroRunOptions } from "./options.ts";
 import { WireRunner } from "./wire-run.ts";
 
+/** What a run hands over: without a repeat there is nothing to write. */
+interface ZeroRunResult {
+  readonly input: RunInput;
+  /** A table a repeat with `--trace tasks`. */
+  readonly tables: readonly TaskTable[];
+  readonly interrupted: boolean;
+}
+
 /**
  * A pure overhead run: the full scheduler, zero workers, one workload; a warm-up, then the repeats on the same
- * scheduler with fresh keys. With `signal` aborted, what was measured so far is the result.
- * Throws WorkloadError for a workload that cannot be used.
+ * scheduler with fresh keys. When `signal` aborts, the repeat under way is given up and what was measured so far is
+ * the result. Throws WorkloadError for a workload that cannot be used.
  */
 export async function zeroRun(
   options: ZeroRunOptions,
   progress: Progress,
   signal: AbortSignal,
-): Promise<{ input: RunInput; interrupted: boolean }> {
+): Promise<ZeroRunResult> {
   const workload = await parseWorkload(options.workload);
   const started_at_ms = Date.now();
   progress.say(
@@ -24,29 +33,47 @@ export async function zeroRun(
       `${options.zero_workers} zero workers over ${options.transport}, scheduler ${options.scheduler}`,
   );
   const parts = { options, workload, log: (text: string) => progress.say(text) };
-  const runner: Runner =
-    options.transport === "direct" ? new DirectRunner(parts) : await WireRunner.start(parts, rsdsVersion());
-  const repeats: Measured[] = [];
-  let cold: Measured | null = null;
-  try {
-    for (let repeat = 0; repeat <= options.repeats && !signal.aborted; repeat++) {
-      const measured = await runner.run(repeat);
-      if (repeat === 0) cold = measured;
-      else repeats.push(measured);
-      progress.say(line(repeat, measured, workload));
-    }
-  } finally {
-    await runner.close();
-  }
+  const measured = await measureAll(parts, progress, signal);
+  const [cold, ...repeats] = measured;
   const input: RunInput = {
     run: runFacts(options, workload, repeats.length),
     started_at_ms,
-    cold: cold === null ? null : { makespan_s: cold.makespan_s, scheduler_cpu_us: cold.scheduler_cpu_us },
+    cold:
+      cold === undefined ? null : { makespan_s: cold.makespan_s, scheduler_cpu_us: cold.scheduler_cpu_us },
     repeats,
     memory_bytes_per_task: signal.aborted ? null : memoryBytesPerTask(workload),
     rss_max_bytes: process.resourceUsage().maxRSS * 1024,
   };
-  return { input, interrupted: signal.aborted };
+  return { input, tables: repeats.flatMap(({ tasks }) => tasks ?? []), interrupted: signal.aborted };
+}
+
+/** The warm-up and the repeats, or as many of them as were over when `signal` aborted. */
+async function measureAll(parts: RunnerParts, progress: Progress, signal: AbortSignal): Promise<Measured[]> {
+  const measured: Measured[] = [];
+  if (signal.aborted) return measured;
+  const runner: Runner =
+    parts.options.transport === "direct"
+      ? new DirectRunner(parts)
+      : await WireRunner.start(parts, rsdsVersion());
+  const aborted = new Promise<null>((resolve) => {
+    signal.addEventListener("abort", () => resolve(null), { once: true });
+  });
+  try {
+    for (let repeat = 0; repeat <= parts.options.repeats && !signal.aborted; repeat++) {
+      const run = runner.run(repeat);
+      const one = await Promise.race([run, aborted]);
+      if (one === null) {
+        // Its peers are about to be taken from under it: how it fails is of no interest.
+        run.catch(() => undefined);
+        break;
+      }
+      measured.push(one);
+      progress.say(line(repeat, one, parts.workload));
+    }
+  } finally {
+    await (signal.aborted ? runner.abort() : runner.close());
+  }
+  return measured;
 }
 
 function runFacts(options: ZeroRunOptions, workload: Workload, repeats: number): RunInput["run"] {

@@ -2,6 +2,7 @@
 import { Command, CommanderError, Option } from "commander";
 import { rsdsVersion } from "../results/machine.ts";
 import { type FleetArguments, fleetMain } from "./fleet-command.ts";
+import { tolerateClosedStream } from "./log.ts";
 import { addRunOptions, positiveInteger, type RunArguments, WORKERS_MAX } from "./run-options.ts";
 import { runScheduler } from "./scheduler-process.ts";
 import { type CommandProcess, zeroRunMain } from "./zero-run-command.ts";
@@ -12,24 +13,30 @@ const USAGE_STATUS = 2;
 async function main(argv: readonly string[]): Promise<number> {
   // Dask's own options are parsed apart: all of them, and their errors, are to be Dask's.
   if (argv[0] === "scheduler") return runScheduler(argv.slice(1));
-  let status: Promise<number> = Promise.resolve(0);
+  if (argv[0] === "help" && argv[1] === "scheduler") return runScheduler(["--help"]);
+  tolerateClosedStream(process.stdout);
+  tolerateClosedStream(process.stderr);
+  let command: (parts: CommandProcess) => Promise<number> = () => Promise.resolve(0);
   const program = new Command("rsds")
     .description("A Dask scheduler that shows where every microsecond of a task goes.")
     .version(rsdsVersion())
     .exitOverride()
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, "rsds: ")) })
+    .allowExcessArguments()
+    .helpCommand("help [command]", "display help for a command")
+    // Suggestions come on a line of their own; an error is one line.
+    .configureOutput({ outputError: (text, write) => write(`rsds: ${oneLine(text)}\n`) })
     .showHelpAfterError(false);
   addRunOptions(program).action((args: RunArguments) => {
-    if (args.zeroWorkers === undefined)
-      program.error("rsds: say how many workers: --zero-workers N (see --help)");
-    status = withSignal((process_parts) => zeroRunMain(args, process_parts));
+    if (program.args.length > 0)
+      program.error(`unknown command '${program.args[0]}': the commands are scheduler and fleet`);
+    if (argv.length === 0) program.help({ error: true });
+    if (args.zeroWorkers === undefined) program.error("say how many workers: --zero-workers N (see --help)");
+    noteWireOptions(program, args);
+    command = (parts) => zeroRunMain(args, parts);
   });
-  program
-    .command("scheduler")
-    .description("drop-in for `dask scheduler`: see rsds scheduler --help")
-    .allowUnknownOption();
+  schedulerCommand(program);
   fleetCommand(program).action((address: string, args: FleetArguments) => {
-    status = withSignal((process_parts) => fleetMain(address, args, process_parts));
+    command = (parts) => fleetMain(address, args, parts);
   });
   try {
     program.parse(argv, { from: "user" });
@@ -37,7 +44,34 @@ async function main(argv: readonly string[]): Promise<number> {
     if (!(error instanceof CommanderError)) throw error;
     return error.exitCode === 0 ? 0 : USAGE_STATUS;
   }
-  return status;
+  return withSignal(command);
+}
+
+function oneLine(text: string): string {
+  return text
+    .replace(/^error: /, "")
+    .trim()
+    .replaceAll(/\s*\n\s*/g, " ");
+}
+
+/** For --help, and for those who give other options first. */
+function schedulerCommand(program: Command): void {
+  program
+    .command("scheduler")
+    .description("drop-in for `dask scheduler`: see rsds scheduler --help")
+    .allowUnknownOption()
+    .allowExcessArguments()
+    .helpOption(false)
+    .action(() => program.error("put the options of the scheduler behind its name: rsds scheduler …"));
+}
+
+/** `direct` has no wire: what is chosen of it is of no effect, and whoever chose it is told. */
+function noteWireOptions(program: Command, args: RunArguments): void {
+  if (args.transport !== "direct") return;
+  for (const name of ["release", "flush"]) {
+    if (program.getOptionValueSource(name) !== "cli") continue;
+    process.stderr.write(`rsds: --${name} has no effect over --transport direct, which has no wire\n`);
+  }
 }
 
 function fleetCommand(program: Command): Command {
@@ -69,4 +103,9 @@ async function withSignal(command: (parts: CommandProcess) => Promise<number>): 
   return command({ stdout: process.stdout, stderr: process.stderr, signal: controller.signal });
 }
 
-process.exitCode = await main(process.argv.slice(2));
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  process.stderr.write(`rsds: ${oneLine(error instanceof Error ? error.message : String(error))}\n`);
+  process.exitCode = 1;
+}

@@ -1,4 +1,5 @@
-import { join } from "node:path";
+import { accessSync, constants, mkdirSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { buildResults } from "../results/build.ts";
 import { writeResultFolder } from "../results/folder.ts";
 import type { Summary } from "../results/summary.ts";
@@ -15,72 +16,128 @@ export interface CommandProcess {
   readonly signal: AbortSignal;
 }
 
+/** Exit statuses of CONTRACT.md. */
+const FAILED = 1;
+const WRONG_USAGE = 2;
+const INTERRUPTED = 130;
+
+/** Where results go if nobody says otherwise. */
+const RESULTS = "rsds-results";
+
 /**
  * `rsds --zero-workers N`: runs each workload, prints the attribution, writes the result folders. Answers the exit
  * status: 0; 1 a run failed; 2 an unusable workload; 130 interrupted, with what could be written on disk.
  */
-export async function zeroRunMain(
-  args: RunArguments,
-  { stdout, stderr, signal }: CommandProcess,
-): Promise<number> {
-  const { zeroRun } = await import("../../simulator/run/zero-run.ts");
-  const { WorkloadError } = await import("../../simulator/workloads/index.ts");
+export async function zeroRunMain(args: RunArguments, parts: CommandProcess): Promise<number> {
+  const { stdout, stderr, signal } = parts;
+  const { parseWorkload, WorkloadError } = await import("../../simulator/workloads/index.ts");
+  const complain = (error: unknown): number => {
+    stderr.write(`rsds: ${oneLine(error)}\n`);
+    return error instanceof WorkloadError ? WRONG_USAGE : FAILED;
+  };
   const specs = workloadsOf(args);
+  try {
+    // All before the first runs: nobody should wait for a run to hear of a typing error in the next.
+    if (specs.length > 1) for (const spec of specs) await parseWorkload(spec);
+    makeWritable(args.out ?? RESULTS);
+  } catch (error) {
+    return complain(error);
+  }
+  const folders = foldersOf(args, specs);
+  const summaries: Summary[] = [];
+  let status = 0;
+  for (let i = 0; i < specs.length && !signal.aborted; i++) {
+    try {
+      summaries.push(...(await runOne(args, specs[i]!, folders[i]!, parts)));
+    } catch (error) {
+      status = complain(error);
+    }
+  }
+  // Without any result stdout stays empty: there is no document to print.
+  if (args.json && summaries.length > 0)
+    stdout.write(`${JSON.stringify(specs.length > 1 ? summaries : summaries[0])}\n`);
+  return signal.aborted ? INTERRUPTED : status;
+}
+
+/** One workload, its table and its folder; nothing when it was interrupted before there was anything to write. */
+async function runOne(
+  args: RunArguments,
+  workload: string,
+  folder: string,
+  { stdout, stderr, signal }: CommandProcess,
+): Promise<readonly Summary[]> {
+  const { zeroRun } = await import("../../simulator/run/zero-run.ts");
   const say = (text: string): void => {
     if (!args.quiet) stderr.write(`${text}\n`);
   };
-  const summaries: Summary[] = [];
-  let status = 0;
-  for (const workload of specs) {
-    if (signal.aborted) break;
-    try {
-      const { input, interrupted } = await zeroRun(
-        {
-          zero_workers: args.zeroWorkers,
-          workload,
-          scheduler: args.scheduler,
-          transport: args.transport,
-          release: args.release,
-          flush: args.flush,
-          order: args.order,
-          repeats: args.repeat,
-          seed: args.seed,
-          trace: args.trace,
-        },
-        { say },
-        signal,
-      );
-      if (interrupted) status = 130;
-      if (input.repeats.length === 0) continue;
-      const results = buildResults(input);
-      const folder = folderOf(args, workload, specs.length > 1);
-      const { summary } = await writeResultFolder(
-        folder,
-        results.summary,
-        results.histograms,
-        results.traceEvents,
-      );
-      summaries.push(summary);
-      if (!args.json) stdout.write(`${renderTable(summary, textOptionsOf(stdout))}\n\nfiles in ${folder}\n`);
-    } catch (error) {
-      status = error instanceof WorkloadError ? 2 : 1;
-      stderr.write(`rsds: ${error instanceof Error ? error.message : String(error)}\n`);
-      if (status === 2) break;
-    }
+  const options = {
+    zero_workers: args.zeroWorkers,
+    workload,
+    scheduler: args.scheduler,
+    transport: args.transport,
+    release: args.release,
+    flush: args.flush,
+    order: args.order,
+    repeats: args.repeat,
+    seed: args.seed,
+    trace: args.trace,
+  };
+  const { input, tables, interrupted } = await zeroRun(options, { say }, signal);
+  const done = input.repeats.length;
+  if (done === 0) {
+    stderr.write(`rsds: ${workload}: interrupted before its first repeat was over, nothing to write\n`);
+    return [];
   }
-  if (args.json) stdout.write(`${JSON.stringify(specs.length > 1 ? summaries : (summaries[0] ?? null))}\n`);
-  return status;
+  if (interrupted) say(`interrupted after ${done} of ${args.repeat} repeats: the result is theirs`);
+  const { summary: unwritten, histograms, traceEvents } = buildResults(input);
+  makeWritable(folder);
+  const { summary } = await writeResultFolder(folder, unwritten, histograms, traceEvents, tables);
+  if (!args.json) stdout.write(`${renderTable(summary, textOptionsOf(stdout))}\nfiles in ${folder}\n`);
+  return [summary];
 }
 
-function folderOf(args: RunArguments, workload: string, several: boolean): string {
-  const name = workload
-    .replace(/^.*\//, "")
-    .replace(/\.jsonl\.gz$/, "")
-    .replace(/[^\w.-]+/g, "-");
-  if (args.out !== undefined) return several ? join(args.out, name) : args.out;
+/** Makes the folder; found out before the run too, which may take minutes. */
+function makeWritable(folder: string): void {
+  try {
+    makeFolder(folder);
+    accessSync(folder, constants.W_OK);
+  } catch (error) {
+    throw new Error(
+      `cannot write to ${folder}: ${oneLine(error)}; choose another folder by --out or make it writable`,
+    );
+  }
+}
+
+/** Level by level: Node's recursive mkdir never returns where the system makes no folders, as below /proc. */
+function makeFolder(folder: string): void {
+  if (statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return;
+  const parent = dirname(folder);
+  if (parent !== folder) makeFolder(parent);
+  mkdirSync(folder);
+}
+
+/** A folder for each workload, no two alike. */
+function foldersOf(args: RunArguments, specs: readonly string[]): string[] {
+  if (args.out !== undefined && specs.length === 1) return [args.out];
   const time = new Date()
     .toISOString()
     .replace(/\.\d+Z$/, "Z")
     .replaceAll(":", "");
-  return join("rsds-results", `${time}-${name}`);
+  const names = new Set<string>();
+  for (const spec of specs) {
+    const name = spec
+      .replace(/^.*\//, "")
+      .replace(/\.jsonl\.gz$/, "")
+      .replace(/[^\w.-]+/g, "-");
+    let unique = name;
+    for (let i = 2; names.has(unique); i++) unique = `${name}-${i}`;
+    names.add(unique);
+  }
+  return [...names].map((name) =>
+    args.out === undefined ? join(RESULTS, `${time}-${name}`) : join(args.out, name),
+  );
+}
+
+function oneLine(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).replaceAll("\n", " ");
 }

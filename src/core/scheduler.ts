@@ -421,7 +421,10 @@ export class Scheduler implements PlacementSink, StealSink {
       if (tracer !== null) this.#recordHop(ids, count, HOP.knownReady, this.now_ns);
       if (books.running.length === 0) for (let i = 0; i < count; i++) this.refuse(ids[i]!);
       else this.#policy.place(ids, count, books, this);
-      if (tracer !== null) this.#recordHop(ids, count, HOP.readyPlaced, tracer.exit());
+      if (tracer !== null) {
+        this.#recordHop(ids, count, HOP.readyPlaced, tracer.now());
+        tracer.exit();
+      }
     }
     if (books.underloaded.length === 0 || books.overloaded.length === 0) return Number.POSITIVE_INFINITY;
     if (tracer !== null) tracer.enter(PHASE.balance);

@@ -89,8 +89,9 @@ export class Streams implements StreamHandler {
       this.#apply(peer, worker, message, read_ns);
     } finally {
       if (tracer !== null) {
-        const finished_ns = tracer.exit();
+        const finished_ns = tracer.now();
         this.#parts.hops?.finished(reader, finished_ns - read_ns, finished_ns);
+        tracer.exit();
       }
     }
     loop.touch("read");

@@ -133,6 +133,10 @@ export class Recorder implements Tracer {
     this.#gc.stop();
   }
 
+  now(): number {
+    return this.#clock.now();
+  }
+
   begin(cause: Cause): number {
     const now = this.#clock.now();
     if (this.#depth > 0) {

@@ -14,6 +14,8 @@ export type Cause = "read" | "write" | "other";
  * exit cost two clock reads.
  */
 export interface Tracer {
+  /** The clock's reading, for stamps that are recorded within the span that they end: recording is that phase's cost. */
+  now(): number;
   /** A callback of the event loop starts. May be nested in another callback; then the cause is ignored. */
   begin(cause: Cause): number;
   /** The callback that `begin` announced returns to the event loop. */

@@ -80,6 +80,7 @@ describe("the tracer", () => {
   test("is told of every callback that reads and of every write", async () => {
     const calls: string[] = [];
     const tracer: Tracer = {
+      now: () => 0,
       begin: (cause) => calls.push(`begin ${cause}`),
       end: () => calls.push("end"),
       enter: (phase) =>
