@@ -1,6 +1,7 @@
 const WORD = /^\p{L}+$/u;
 const HASH_32 = /^[a-f0-9]{32}/;
-const HASH_8 = /^[a-f0-9]{8}$/;
+/** Dask looks at the first letter alone: `x-abcdefgh` counts as hashed, too. */
+const HASH_8 = /^[a-f].{7}$/u;
 
 /**
  * The name under which Dask counts tasks together: the prefix of a key (the rules of `dask.utils.key_split`).
@@ -17,12 +18,8 @@ export function keySplit(text: string): string {
   }
   if (result.length === 32 && HASH_32.test(result)) return "data";
   if (result.startsWith("<")) {
-    const inner =
-      result
-        .replace(/^[<>]+|[<>]+$/g, "")
-        .trim()
-        .split(/\s+/)[0] ?? "";
-    return inner.split(".").at(-1) ?? "Other";
+    const inner = result.replace(/^[<>]+|[<>]+$/g, "").trim();
+    return inner === "" ? "Other" : inner.split(/\s+/)[0]!.split(".").at(-1)!;
   }
   return result === "" ? "Other" : result;
 }

@@ -3,9 +3,26 @@ import type { Books } from "../../core/books.ts";
 import { keyBytes } from "../../protocol/keys.ts";
 import { toNumber, type WireValue } from "../../protocol/values.ts";
 
-/** Sub-tasks run a little before what comes after their parent, as in Dask. */
+/**
+ * Sub-tasks run before all else of their parent's user priority: Dask takes the first number of the parent's priority
+ * for their generation, and generations begin at 1.
+ */
 const SUBTASK_STEP = 0.01;
-const UNITS_MS: Readonly<Record<string, number>> = { us: 1e-3, ms: 1, s: 1e3, m: 6e4, h: 3.6e6, "": 1e3 };
+const SPAN = /^(\d.*?)([a-z]*)$/i;
+const WORDS_MS: readonly (readonly [string, string, number])[] = [
+  ["ns", "nanosecond", 1e-6],
+  ["us", "microsecond", 1e-3],
+  ["ms", "millisecond", 1],
+  ["s", "second", 1e3],
+  ["m", "minute", 6e4],
+  ["h", "hour", 3.6e6],
+  ["d", "day", 8.64e7],
+  ["w", "week", 6.048e8],
+];
+const UNITS_MS: ReadonlyMap<string, number> = new Map([
+  ["", 1e3],
+  ...WORDS_MS.flatMap(([short, word, ms]) => [short, word, `${word}s`].map((name) => [name, ms] as const)),
+]);
 
 /**
  * The middle number of a priority: graphs that come within `fifo_timeout` of each other share one, later ones run
@@ -19,10 +36,11 @@ export class Generations {
     fields: { submitting_task: WireValue; fifo_timeout: WireValue; now_ms: number },
     books: Books,
   ): number {
-    if (fields.submitting_task !== null) {
+    // Python's truth: an empty key is none.
+    if (fields.submitting_task !== null && fields.submitting_task !== "") {
       const key = keyBytes(fields.submitting_task);
       const parent = books.keys.find(key, 0, key.length);
-      return parent === NONE ? this.#generation : books.tasks.generation[parent]! - SUBTASK_STEP;
+      return parent === NONE ? this.#generation : books.tasks.user_priority[parent]! - SUBTASK_STEP;
     }
     if (this.#last_ms + timeoutMs(fields.fifo_timeout) < fields.now_ms) {
       this.#generation++;
@@ -32,11 +50,19 @@ export class Generations {
   }
 }
 
-/** Dask's time spans: a number of seconds, or text such as `100 ms`. What cannot be read counts as 0. */
+/**
+ * Dask's time spans (dask.utils.parse_timedelta): a number of seconds, or text such as `100 ms` or `5 minutes`. What
+ * Dask would not take counts as 0: then each graph is a generation of its own.
+ */
 export function timeoutMs(value: WireValue): number {
-  const number = toNumber(value);
-  if (number !== undefined) return number * 1000;
-  const match = typeof value === "string" ? /^\s*([\d.]+)\s*([a-z]*)\s*$/.exec(value) : null;
-  if (match === null) return 0;
-  return Number(match[1]) * (UNITS_MS[match[2]!] ?? 0);
+  const seconds = toNumber(value);
+  if (seconds !== undefined) return seconds > 0 ? seconds * 1000 : 0;
+  if (typeof value !== "string") return 0;
+  const packed = value.replaceAll(" ", "");
+  // A unit alone is one of it.
+  const match = SPAN.exec(/^\d/.test(packed) ? packed : `1${packed}`);
+  const number = Number(match?.[1]);
+  // Dask knows each unit in small and in capital letters.
+  const unit_ms = UNITS_MS.get(match?.[2]?.toLowerCase() ?? "");
+  return unit_ms === undefined || Number.isNaN(number) ? 0 : number * unit_ms;
 }

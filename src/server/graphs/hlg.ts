@@ -418,7 +418,7 @@ export class HlgReader {
 }
 
 /** The annotations that a scheduler heeds, from a map of them; the whole map goes on to the worker. */
-export function readAnnotations(map: WireMap): Parameters<GraphBuilder["annotate"]>[1] {
+function readAnnotations(map: WireMap): Parameters<GraphBuilder["annotate"]>[1] {
   const priority = toNumber(map.get("priority"));
   const retries = toNumber(map.get("retries"));
   const workers = texts(map.get("workers"));
