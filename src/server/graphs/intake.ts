@@ -160,8 +160,9 @@ export class GraphIntake {
     const { tracer, scheduler } = this.#parts;
     if (tracer === null) return;
     tracer.hops(HOP.submitKnown, known_ns - submitted_ns, tasks.length);
-    const { stamp_ns } = scheduler.books.tasks;
+    const { stamp_ns, stamps } = scheduler.books.tasks;
     for (const task of tasks) stamp_ns[task] = known_ns;
+    if (stamps !== null) stamps.known(tasks, submitted_ns, known_ns);
   }
 
   // ---- later releases: pickled graphs, through the unpacker

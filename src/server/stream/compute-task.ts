@@ -28,9 +28,10 @@ interface Template {
   readonly head: Uint8Array;
   readonly before_priority: Uint8Array;
   readonly before_stimulus: Uint8Array;
-  readonly before_who_has: Uint8Array;
   readonly before_nbytes: Uint8Array;
   readonly before_spec: Uint8Array;
+  /** Empty who_has and nbytes, up to the run_spec: what a task without dependencies has there. */
+  readonly without_dependencies: Uint8Array;
   /** From resource_restrictions to the end, for a task without annotations that is not an actor. */
   readonly tail: Uint8Array;
 }
@@ -51,9 +52,9 @@ function template(release: Release): Template {
     head: joined([Uint8Array.of(0x80 | fields), text("op"), text("compute-task"), text("key")]),
     before_priority: joined([...(has_run_id ? [text("run_id")] : [])]),
     before_stimulus: joined([...duration, text("stimulus_id")]),
-    before_who_has: text("who_has"),
     before_nbytes: text("nbytes"),
     before_spec: text("run_spec"),
+    without_dependencies: joined([EMPTY_MAP, text("nbytes"), EMPTY_MAP, text("run_spec")]),
     tail: joined([
       text("resource_restrictions"),
       resources,
@@ -87,6 +88,9 @@ export class ComputeTaskWriter {
   readonly #books: Books;
   /** msgpack of each worker's address, by worker id. */
   readonly addresses: Uint8Array[] = [];
+  #part_of: Template | null = null;
+  #part_stimulus: Uint8Array | null = null;
+  #part: Uint8Array = NIL;
 
   constructor(books: Books) {
     this.#books = books;
@@ -109,20 +113,31 @@ export class ComputeTaskWriter {
     packet.number(tasks.user_priority[task]!);
     packet.number(tasks.generation[task]!);
     packet.number(tasks.order[task]!);
-    packet.raw(t.before_stimulus);
-    packet.raw(stimulus);
-    packet.raw(t.before_who_has);
-    packet.mapHeader(dependencies);
-    if (dependencies > 0) this.#whoHas(packet, task);
-    packet.reserve(64);
-    packet.raw(t.before_nbytes);
-    packet.mapHeader(dependencies);
-    if (dependencies > 0) this.#nbytes(packet, task);
-    packet.reserve(256 + t.tail.length);
-    packet.raw(t.before_spec);
+    packet.raw(this.#stimulusPart(t, stimulus));
+    if (dependencies === 0) packet.raw(t.without_dependencies);
+    else {
+      packet.mapHeader(dependencies);
+      this.#whoHas(packet, task);
+      packet.reserve(64);
+      packet.raw(t.before_nbytes);
+      packet.mapHeader(dependencies);
+      this.#nbytes(packet, task);
+      packet.reserve(256 + t.tail.length);
+      packet.raw(t.before_spec);
+    }
     this.#spec(packet, task, release);
     this.#tail(packet, task, t);
     packet.count++;
+  }
+
+  /** From stimulus_id to the value of who_has: constant bytes of one turn and release. */
+  #stimulusPart(t: Template, stimulus: Uint8Array): Uint8Array {
+    if (this.#part_of !== t || this.#part_stimulus !== stimulus) {
+      this.#part_of = t;
+      this.#part_stimulus = stimulus;
+      this.#part = joined([t.before_stimulus, stimulus, text("who_has")]);
+    }
+    return this.#part;
   }
 
   #whoHas(packet: PacketWriter, task: TaskId): void {
@@ -183,9 +198,10 @@ export class ComputeTaskWriter {
       }
       return;
     }
-    packet.frame(buffer, at, tasks.payload_header_bytes[task]!);
+    const header_bytes = tasks.payload_header_bytes[task]!;
     if (tasks.payload_frames[task] === 2)
-      packet.frame(buffer, at + tasks.payload_header_bytes[task]!, tasks.payload_body_bytes[task]!);
+      packet.framePair(buffer, at, header_bytes, tasks.payload_body_bytes[task]!);
+    else packet.frame(buffer, at, header_bytes);
   }
 
   /** 2022.12's `{function, args, kwargs?}`: its byte strings are inline, so they are copied. */

@@ -7,7 +7,7 @@ import type { CancelReason, Outbox } from "../../core/outbox.ts";
 import { encodeMessagePart } from "../../protocol/message.ts";
 import { packValue } from "../../protocol/msgpack.ts";
 import { RawValue, WireMap, type WireValue } from "../../protocol/values.ts";
-import { HOP, PHASE } from "../../trace/phases.ts";
+import { HOP, PHASE, STAMP } from "../../trace/phases.ts";
 import type { Tracer } from "../../trace/tracer.ts";
 import type { Release } from "../peers/release.ts";
 import { ComputeTaskWriter } from "./compute-task.ts";
@@ -36,6 +36,8 @@ const PENDING_BYTES_MAX = 1 << 20;
 /** A packet is closed when it has grown to this. */
 const PACKET_BYTES_MAX = 1 << 20;
 
+/** What an entry that waits costs: itself, and the id that it keeps from being used again, with its key. */
+const ENTRY_BYTES = 64;
 /** Keys in one message: a packet is only looked at between its messages. */
 const KEYS_MAX = 4096;
 
@@ -90,7 +92,11 @@ export class StreamOutbox implements Outbox {
   first_compute_ns = 0;
   readonly #clock: Clock;
 
-  constructor(types: TypeTable, clock: Clock, tracer: Tracer | null) {
+  readonly #waiting_max: number;
+
+  /** A peer that has `waiting_bytes_max` of entries waiting, because it does not read, is dropped. */
+  constructor(types: TypeTable, clock: Clock, tracer: Tracer | null, waiting_bytes_max = 1 << 29) {
+    this.#waiting_max = waiting_bytes_max / ENTRY_BYTES;
     this.#types = types;
     this.#clock = clock;
     this.#tracer = tracer;
@@ -226,10 +232,12 @@ export class StreamOutbox implements Outbox {
     this.#stimulus = text(`rsds-${++this.#turn}`);
     const touched = this.#touched;
     this.#touched = [];
+    if (this.#tracer !== null) this.#tracer.enter(PHASE.encode);
     for (const queue of touched) {
       queue.touched = false;
       this.#encode(queue, PENDING_BYTES_MAX);
     }
+    if (this.#tracer !== null) this.#tracer.exit();
   }
 
   /** Writes the queue's entries as packets, until it is empty or the peer has `pending_bytes_max` unread. */
@@ -240,7 +248,6 @@ export class StreamOutbox implements Outbox {
       at = this.#packetFrom(queue, at);
     }
     if (at < entries.length) this.#await(queue);
-    if (at === 0) return;
     if (at === entries.length) {
       entries.clear(1 << 12);
       queue.extras.length = 0;
@@ -248,6 +255,9 @@ export class StreamOutbox implements Outbox {
       entries.items.copyWithin(0, at, entries.length);
       entries.length -= at;
     }
+    const waiting = entries.length / ENTRY;
+    if (waiting > this.#waiting_max)
+      connection.destroy(`does not read: ${waiting} messages are waiting for it`);
   }
 
   /** What is left of the queue follows when the peer has read; whoever owned the connection before may have set this. */
@@ -264,50 +274,51 @@ export class StreamOutbox implements Outbox {
     const tracer = this.#tracer;
     const packet = this.#packet;
     this.#written.length = 0;
-    if (tracer !== null) tracer.enter(PHASE.encode);
     packet.start();
     let next = at;
     const computes = queue.computes;
     while (next < queue.entries.length && packet.size < PACKET_BYTES_MAX) next = this.#entry(queue, next);
-    if (packet.count === 0) {
-      if (tracer !== null) tracer.exit();
-      return next;
-    }
+    if (packet.count === 0) return next;
     // A peer that lags must not hold on to a slab that it has but a few bytes of.
     const chunks = packet.finish(queue.connection.pending_bytes === 0);
-    if (tracer !== null) this.#stampEncoded(tracer.exit());
     for (const chunk of chunks) this.counts.bytes += chunk.length;
     this.counts.messages += packet.count;
     this.counts.batches++;
-    if (tracer !== null) tracer.enter(PHASE.write);
+    const encoded_ns = tracer === null ? 0 : tracer.enter(PHASE.write);
     queue.connection.write(chunks);
     if (this.first_compute_ns === 0 && queue.computes > computes) this.first_compute_ns = this.#clock.now();
-    if (tracer !== null) this.#stampWritten(tracer.exit());
+    if (tracer === null) return next;
+    const written_ns = tracer.exit();
+    this.#stampEncoded(encoded_ns);
+    this.#stampWritten(written_ns);
     return next;
   }
 
   /** Tasks of compute-task messages stand in `#written` as they are, those of key-in-memory as their complement. */
   #stampEncoded(now_ns: number): void {
     const tracer = this.#tracer!;
-    const { stamp_ns } = this.#books.tasks;
+    const { stamp_ns, stamps } = this.#books.tasks;
     for (let i = 0; i < this.#written.length; i++) {
       const task = this.#written.items[i]!;
       if (task < 0) continue;
       tracer.hop(HOP.placedEncoded, now_ns - stamp_ns[task]!);
       stamp_ns[task] = now_ns;
+      if (stamps !== null) stamps.stamp(task, STAMP.encoded, now_ns);
     }
   }
 
   #stampWritten(now_ns: number): void {
     const tracer = this.#tracer!;
-    const { stamp_ns } = this.#books.tasks;
+    const { stamp_ns, stamps } = this.#books.tasks;
     for (let i = 0; i < this.#written.length; i++) {
       const task = this.#written.items[i]!;
       if (task < 0) {
         tracer.hop(HOP.finishedClient, now_ns - stamp_ns[~task]!);
+        if (stamps !== null) stamps.stamp(~task, STAMP.client, now_ns);
       } else {
         tracer.hop(HOP.encodedWritten, now_ns - stamp_ns[task]!);
         stamp_ns[task] = now_ns;
+        if (stamps !== null) stamps.stamp(task, STAMP.written, now_ns);
       }
     }
   }

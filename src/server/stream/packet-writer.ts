@@ -144,7 +144,7 @@ export class PacketWriter {
     for (let i = 0; i < 8; i++) this.bytes[this.at++] = float.getUint8(i);
   }
 
-  /** Frames that lie one behind the other in `buffer` from `start` on. */
+  /** A frame that lies in `buffer` from `start` on. */
   frame(buffer: Uint8Array, start: number, length: number): void {
     if (this.#frames === this.#lengths.length) this.#lengths = grown(this.#lengths, this.#frames * 2);
     this.#lengths[this.#frames++] = length;
@@ -153,6 +153,23 @@ export class PacketWriter {
       this.#large_bytes += length;
       return;
     }
+    this.#gather(buffer, start, length);
+  }
+
+  /** Two frames that lie one behind the other: mostly a small payload with its header, copied in one go. */
+  framePair(buffer: Uint8Array, start: number, first: number, second: number): void {
+    const length = first + second;
+    if (length > GATHER_BYTES_MAX || this.#frames + 2 > this.#lengths.length) {
+      this.frame(buffer, start, first);
+      this.frame(buffer, start + first, second);
+      return;
+    }
+    this.#lengths[this.#frames++] = first;
+    this.#lengths[this.#frames++] = second;
+    this.#gather(buffer, start, length);
+  }
+
+  #gather(buffer: Uint8Array, start: number, length: number): void {
     if (this.#body_at + length > this.#body.length)
       this.#body = grown(this.#body, Math.max(this.#body_at + length, this.#body.length * 2));
     this.#body.set(buffer.subarray(start, start + length), this.#body_at);

@@ -5,7 +5,8 @@ import { keyBytes } from "../../../src/protocol/keys.ts";
 import { packValue } from "../../../src/protocol/msgpack.ts";
 import { type Pickled, Serialized, WireMap, type WireValue } from "../../../src/protocol/values.ts";
 import type { Release } from "../../../src/server/peers/release.ts";
-import { Rig, SUB_HEADER } from "./rig.ts";
+import { StreamOutbox } from "../../../src/server/stream/outbox.ts";
+import { Rig, SUB_HEADER, TestConnection } from "./rig.ts";
 
 let rig: Rig;
 beforeEach(() => {
@@ -191,6 +192,22 @@ describe("a peer that does not read", () => {
     client.stream.drain();
     expect(client.stream.messages()).toHaveLength(5000);
     expectNoIdLeaks();
+  });
+
+  test("is dropped when too much waits for it", () => {
+    const types = rig.types;
+    const outbox = new StreamOutbox(types, { now: () => 1 }, null, 64 * 100);
+    outbox.attach(rig.scheduler.books);
+    const stream = new TestConnection();
+    outbox.addClient(0, stream, "2026.8");
+    stream.stalled = true;
+    stream.write([new Uint8Array(2 << 20)]);
+    for (let i = 0; i < 100; i++) outbox.messageToClient(0, "note");
+    outbox.flush();
+    expect(stream.destroyed).toBeNull();
+    outbox.messageToClient(0, "one more");
+    outbox.flush();
+    expect(stream.destroyed).toBe("does not read: 101 messages are waiting for it");
   });
 
   test("does not keep messages that it was sent", () => {
