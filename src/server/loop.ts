@@ -15,6 +15,7 @@ export class TurnLoop {
   readonly #outbox: StreamOutbox;
   readonly #clock: Clock;
   readonly #tracer: Tracer | null;
+  readonly #on_bug: (error: unknown) => void;
   #pending = false;
   #wake: NodeJS.Timeout | null = null;
   #closed = false;
@@ -27,7 +28,15 @@ export class TurnLoop {
     this.#tracer?.end();
   };
 
-  constructor(scheduler: Scheduler, outbox: StreamOutbox, clock: Clock, tracer: Tracer | null) {
+  /** `onBug`: told of what a turn threw, which only a mistake of ours can be. If it throws, the process ends. */
+  constructor(
+    scheduler: Scheduler,
+    outbox: StreamOutbox,
+    clock: Clock,
+    tracer: Tracer | null,
+    onBug: (error: unknown) => void,
+  ) {
+    this.#on_bug = onBug;
     this.#scheduler = scheduler;
     this.#outbox = outbox;
     this.#clock = clock;
@@ -59,11 +68,16 @@ export class TurnLoop {
     const scheduler = this.#scheduler;
     scheduler.now_ns = tracer === null ? this.#clock.now() : tracer.begin(this.#cause);
     this.#cause = "other";
-    const again_ns = scheduler.schedule();
-    const wrote = this.#outbox.pending;
-    this.#outbox.flush();
-    scheduler.endBatch();
-    if (again_ns !== Number.POSITIVE_INFINITY) this.#wakeAt(again_ns);
+    let wrote = false;
+    try {
+      const again_ns = scheduler.schedule();
+      wrote = this.#outbox.pending;
+      this.#outbox.flush();
+      scheduler.endBatch();
+      if (again_ns !== Number.POSITIVE_INFINITY) this.#wakeAt(again_ns);
+    } catch (error) {
+      this.#on_bug(error);
+    }
     if (tracer === null) return;
     tracer.end();
     // Node finishes writes in ticks of their own, after this callback and before this one: streams' work, tied to ours.

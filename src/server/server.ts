@@ -4,6 +4,7 @@ import { handshakeAsConnector, handshakeAsListener } from "../comm/handshake.ts"
 import { MemoryTransport } from "../comm/memory.ts";
 import { TcpTransport } from "../comm/tcp.ts";
 import { Scheduler } from "../core/scheduler.ts";
+import { validate } from "../core/validate.ts";
 import { createPolicy } from "../schedulers/index.ts";
 import { MonotonicClock } from "../trace/clock.ts";
 import type { Tracer } from "../trace/tracer.ts";
@@ -13,7 +14,7 @@ import { GraphIntake } from "./graphs/intake.ts";
 import { HopBook } from "./hops.ts";
 import { TurnLoop } from "./loop.ts";
 import type { Log } from "./peers/log.ts";
-import type { PeerLimits } from "./peers/options.ts";
+import { contactAddress, type PeerLimits } from "./peers/options.ts";
 import { PeerServer } from "./peers/peer-server.ts";
 import { StreamOutbox } from "./stream/outbox.ts";
 import { TypeTable } from "./stream/type-table.ts";
@@ -63,7 +64,7 @@ export class SchedulerServer {
     this.#options = options;
     const clock = new MonotonicClock();
     const types = new TypeTable();
-    this.outbox = new StreamOutbox(types, clock, tracer);
+    this.outbox = new StreamOutbox(types, clock, tracer, limits.stream_pending_bytes_max);
     this.scheduler = new Scheduler({
       policy: createPolicy(options.scheduler, options.seed),
       outbox: this.outbox,
@@ -72,7 +73,7 @@ export class SchedulerServer {
       tracer,
     });
     this.outbox.attach(this.scheduler.books);
-    this.loop = new TurnLoop(this.scheduler, this.outbox, clock, tracer);
+    this.loop = new TurnLoop(this.scheduler, this.outbox, clock, tracer, (error) => this.#bug(error));
     this.cluster = new CoreCluster(this.scheduler, this.outbox, this.loop, log);
     this.hops = tracer === null ? null : new HopBook(this.scheduler.books.tasks, tracer);
     if (this.hops !== null) this.hops.offset_ns = clock.now() - Date.now() * 1e6;
@@ -115,6 +116,13 @@ export class SchedulerServer {
     this.streams.context = this.peers.context;
   }
 
+  /** A bug of ours in a turn: loud, and the end of the process only if the books are broken. */
+  #bug(error: unknown): void {
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    this.#options.log.write("ERROR", `A turn of the scheduler met a bug: ${text}`);
+    validate(this.scheduler);
+  }
+
   /** Listens; rejects where it cannot. */
   async start(): Promise<string> {
     const { listen_address, contact_host } = this.#options;
@@ -122,8 +130,7 @@ export class SchedulerServer {
       this.peers.acceptor.accept(connection),
     );
     const { address } = this.#listener;
-    this.address =
-      contact_host === null ? address : address.replace(/^(\w+:\/\/).*(:\d+)$/, `$1${contact_host}$2`);
+    this.address = contactAddress(address, contact_host);
     this.peers.address = this.address;
     return this.address;
   }
