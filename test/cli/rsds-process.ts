@@ -5,7 +5,7 @@ import { promisify } from "node:util";
 const ROOT = join(import.meta.dirname, "..", "..");
 /** The built command, as users have it: `npm test` builds it first. */
 export const MAIN = join(ROOT, "dist", "src", "cli", "main.js");
-export const PYTHON = join(ROOT, ".venvs", "dask-2026.8.0", "bin", "python");
+const PYTHON = join(ROOT, ".venvs", "dask-2026.8.0", "bin", "python");
 const CHECK = join(ROOT, "test", "results", "check-result-folder.py");
 export const GRAPHS = join(ROOT, "profiles", "graphs");
 
