@@ -4,6 +4,7 @@ import { unreachable } from "../../src/base/assert.ts";
 import { TcpTransport } from "../../src/comm/tcp.ts";
 import { figuresToMessage } from "../../src/trace/figures.ts";
 import { Recorder } from "../../src/trace/recorder.ts";
+import { Probe } from "../../src/trace/tracer.ts";
 import { FleetSession } from "./session.ts";
 import type { ThreadData, ThreadMessage, ThreadRequest, ThreadResult } from "./thread-protocol.ts";
 
@@ -14,7 +15,7 @@ function serve(port: MessagePort, options: ThreadData): void {
   const tell = (message: ThreadMessage): void => port.postMessage(message);
   const recorder = options.trace ? new Recorder() : null;
   const session = new FleetSession(options, {
-    transport: new TcpTransport({ tracer: recorder }),
+    transport: new TcpTransport({ probe: new Probe(recorder) }),
     tracing: { host: null, own: recorder },
     recorder,
     log: (text) => tell({ kind: "log", text }),

@@ -10,6 +10,7 @@ import { processCpuUs } from "../../src/trace/cpu.ts";
 import { LoopMeter } from "../../src/trace/loop-meter.ts";
 import { HOP, PHASE } from "../../src/trace/phases.ts";
 import { Recorder } from "../../src/trace/recorder.ts";
+import { Probe } from "../../src/trace/tracer.ts";
 import { DirectFleet } from "./direct-fleet.ts";
 import {
   ledgerBetween,
@@ -42,7 +43,7 @@ export class DirectRunner implements Runner {
       policy: createPolicy(options.scheduler, options.seed),
       outbox: this.#fleet,
       key_seed: KEY_SEED,
-      tracer: this.#recorder,
+      probe: new Probe(this.#recorder),
     });
     this.#fleet.attach(this.#scheduler);
     for (let i = 0; i < options.zero_workers; i++) {

@@ -9,6 +9,7 @@ import { processCpuUs } from "../../src/trace/cpu.ts";
 import type { WindowFigures } from "../../src/trace/figures.ts";
 import { LoopMeter } from "../../src/trace/loop-meter.ts";
 import { Recorder } from "../../src/trace/recorder.ts";
+import { Probe } from "../../src/trace/tracer.ts";
 import type { FleetFigures } from "../fleet/fleet.ts";
 import { clientOrder, packGraph } from "../fleet/graph-message.ts";
 import { FleetThread } from "../fleet/host.ts";
@@ -54,7 +55,8 @@ export class WireRunner implements Runner {
   static async start(parts: RunnerParts, version: string): Promise<WireRunner> {
     const { options, workload, log } = parts;
     const recorder = options.trace === "off" ? null : new Recorder();
-    const memory = options.transport === "memory" ? new MemoryTransport({ tracer: recorder }) : null;
+    const probe = new Probe(recorder);
+    const memory = options.transport === "memory" ? new MemoryTransport({ probe }) : null;
     const server = new SchedulerServer({
       listen_address: memory === null ? "tcp://127.0.0.1:0" : "inproc://scheduler",
       contact_host: null,
@@ -66,7 +68,7 @@ export class WireRunner implements Runner {
         if (level === "WARNING" || level === "ERROR") log(text);
       }),
       version,
-      tracer: recorder,
+      probe,
       ...(memory === null ? {} : { memory }),
     });
     const address = await server.start();
@@ -108,7 +110,6 @@ export class WireRunner implements Runner {
   /** The fleet numbers its workers in its own way; the scheduler knows their addresses. */
   #readStamps(memory: StampMemory, addresses: readonly string[]): void {
     const { hops, cluster } = this.#server;
-    if (hops === null) return;
     const reader = new StampReader(memory);
     const index_of: number[] = [];
     for (const [index, address] of addresses.entries()) {

@@ -2,10 +2,10 @@ import { rsdsVersion } from "../results/machine.ts";
 import type { RunningServer, ServerOptions } from "../server/peers/options.ts";
 import { SchedulerServer } from "../server/server.ts";
 import { Recorder } from "../trace/recorder.ts";
+import { Probe } from "../trace/tracer.ts";
 
 /** The composition root of `rsds scheduler`: the server, and with `--zero-workers` a fleet in a thread beside it. */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
-  // Without somebody who opens a window a recorder keeps nothing: it is made when the profile command asks for one.
   const server = new SchedulerServer({
     listen_address: options.listen_address,
     contact_host: options.contact_host,
@@ -15,7 +15,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     limits: options.limits,
     log: options.log,
     version: rsdsVersion(),
-    tracer: options.trace === "off" ? null : new Recorder(),
+    probe: new Probe(options.trace === "off" ? null : new Recorder()),
   });
   const address = await server.start();
   server.peers.startTimers(options.worker_ttl_ms, options.idle_timeout_ms);

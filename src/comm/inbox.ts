@@ -1,6 +1,6 @@
 import { ProtocolError } from "../protocol/errors.ts";
 import { type FramedMessage, type FrameLimits, FrameReader } from "../protocol/frames.ts";
-import type { Tracer } from "../trace/tracer.ts";
+import type { Probe } from "../trace/tracer.ts";
 import { waitForOwner } from "./connection.ts";
 
 /** What an inbox asks of the transport below it. */
@@ -22,7 +22,7 @@ export class Inbox {
   readonly #reader: FrameReader;
   readonly #limits: InboxLimits;
   readonly #source: InboxSource;
-  readonly #tracer: Tracer | null;
+  readonly #probe: Probe;
   #handler: (message: FramedMessage) => void = waitForOwner;
   #paused = false;
   #reading = false;
@@ -31,10 +31,10 @@ export class Inbox {
   #first = true;
   #onDelivered: (() => void) | null = null;
 
-  constructor(limits: InboxLimits, source: InboxSource, tracer: Tracer | null) {
+  constructor(limits: InboxLimits, source: InboxSource, probe: Probe) {
     this.#limits = limits;
     this.#source = source;
-    this.#tracer = tracer;
+    this.#probe = probe;
     this.#reader = new FrameReader(limits.first_frame_limits, (message) => this.#receive(message));
     this.#reader.pause();
   }
@@ -121,13 +121,14 @@ export class Inbox {
       this.#waking = false;
       // Whoever waits for the end is told by close(), or when the owner resumes again.
       if (!this.#reading || this.#closed) return;
-      this.#tracer?.begin("other");
+      const { tracer } = this.#probe;
+      tracer?.begin("other");
       try {
         this.#reader.resume();
         this.push(NO_BYTES, true);
         this.#tellDelivered();
       } finally {
-        this.#tracer?.end();
+        tracer?.end();
       }
     });
   }

@@ -1,13 +1,13 @@
 import { FRAME_LIMITS, type FrameLimits } from "../protocol/frames.ts";
 import { PHASE, type Phase } from "../trace/phases.ts";
-import type { Tracer } from "../trace/tracer.ts";
+import { Probe } from "../trace/tracer.ts";
 import type { Connection, Listener, Transport } from "./connection.ts";
 import { Ending } from "./ending.ts";
 import { Inbox } from "./inbox.ts";
 
 export interface MemoryOptions {
   /** Is told of each turn of deliveries, as of a callback that read, and of each write on a listener's side. */
-  readonly tracer?: Tracer | null;
+  readonly probe?: Probe;
   readonly frame_limits?: FrameLimits;
   readonly pending_bytes_max?: number;
 }
@@ -20,14 +20,14 @@ export interface MemoryOptions {
 export class MemoryTransport implements Transport {
   readonly #listeners = new Map<string, (connection: Connection) => void>();
   readonly #turns: Turns;
-  readonly #tracer: Tracer | null;
+  readonly #probe: Probe;
   readonly #frame_limits: FrameLimits;
   readonly #pending_bytes_max: number;
   #names = 0;
 
   constructor(options: MemoryOptions = {}) {
-    this.#tracer = options.tracer ?? null;
-    this.#turns = new Turns(this.#tracer);
+    this.#probe = options.probe ?? new Probe();
+    this.#turns = new Turns(this.#probe);
     this.#frame_limits = options.frame_limits ?? FRAME_LIMITS;
     this.#pending_bytes_max = options.pending_bytes_max ?? Number.POSITIVE_INFINITY;
   }
@@ -59,16 +59,16 @@ export class MemoryTransport implements Transport {
       ...common,
       local: `inproc://${name}`,
       peer: near,
-      tracer: this.#tracer,
-      reading: { tracer: this.#tracer, phase: PHASE.read },
+      probe: this.#probe,
+      reading: { probe: this.#probe, phase: PHASE.read },
     });
     const connected = new MemoryConnection({
       ...common,
       local: near,
       peer: `inproc://${name}`,
-      tracer: null,
+      probe: new Probe(),
       // Whoever connects within the server's own thread is a fleet: its stream is its own work.
-      reading: { tracer: this.#tracer, phase: PHASE.worker },
+      reading: { probe: this.#probe, phase: PHASE.worker },
     });
     accepted.pair(connected);
     connected.pair(accepted);
@@ -81,9 +81,9 @@ interface MemoryConnectionOptions {
   readonly local: string;
   readonly peer: string;
   readonly turns: Turns;
-  readonly tracer: Tracer | null;
+  readonly probe: Probe;
   /** Where the cutting of what arrives here into messages is booked. */
-  readonly reading: { readonly tracer: Tracer | null; readonly phase: Phase };
+  readonly reading: { readonly probe: Probe; readonly phase: Phase };
   readonly frame_limits: FrameLimits;
   readonly pending_bytes_max: number;
 }
@@ -94,7 +94,7 @@ class MemoryConnection implements Connection {
   readonly peer: string;
   onDrain: () => void = ignore;
   readonly #turns: Turns;
-  readonly #tracer: Tracer | null;
+  readonly #probe: Probe;
   readonly #read_in: MemoryConnectionOptions["reading"];
   readonly #pending_bytes_max: number;
   readonly #inbox: Inbox;
@@ -113,7 +113,7 @@ class MemoryConnection implements Connection {
     this.local = options.local;
     this.peer = options.peer;
     this.#turns = options.turns;
-    this.#tracer = options.tracer;
+    this.#probe = options.probe;
     this.#read_in = options.reading;
     this.#pending_bytes_max = options.pending_bytes_max;
     const { frame_limits } = options;
@@ -126,7 +126,7 @@ class MemoryConnection implements Connection {
         },
         onBadInput: (reason) => this.destroy(reason),
       },
-      options.tracer,
+      options.probe,
     );
   }
 
@@ -156,12 +156,13 @@ class MemoryConnection implements Connection {
 
   write(chunks: readonly Uint8Array[]): void {
     if (this.#reason !== null || this.#closing) return;
-    this.#tracer?.enter(PHASE.write);
+    const { tracer } = this.#probe;
+    tracer?.enter(PHASE.write);
     for (const chunk of chunks) {
       this.#outbox.push(chunk);
       this.#outbox_bytes += chunk.length;
     }
-    this.#tracer?.exit();
+    tracer?.exit();
     if (this.#outbox_bytes > this.#pending_bytes_max) {
       this.destroy(`does not read: ${this.#outbox_bytes} bytes are waiting for it`);
     } else this.#book();
@@ -229,7 +230,8 @@ class MemoryConnection implements Connection {
     while (next < chunks.length && other.#reading && other.#reason === null) {
       const chunk = chunks[next++]!;
       this.#outbox_bytes -= chunk.length;
-      const { tracer, phase } = other.#read_in;
+      const { probe, phase } = other.#read_in;
+      const { tracer } = probe;
       tracer?.enter(phase);
       other.#inbox.push(chunk, false);
       tracer?.exit();
@@ -254,12 +256,12 @@ class MemoryConnection implements Connection {
 
 /** The transport's own queue: what is added in one turn runs in the next. */
 class Turns {
-  readonly #tracer: Tracer | null;
+  readonly #probe: Probe;
   #tasks: (() => void)[] = [];
   #booked = false;
 
-  constructor(tracer: Tracer | null) {
-    this.#tracer = tracer;
+  constructor(probe: Probe) {
+    this.#probe = probe;
   }
 
   add(task: () => void): void {
@@ -278,11 +280,12 @@ class Turns {
     const tasks = this.#tasks;
     this.#tasks = [];
     let next = 0;
-    this.#tracer?.begin("read");
+    const { tracer } = this.#probe;
+    tracer?.begin("read");
     try {
       while (next < tasks.length) tasks[next++]!();
     } finally {
-      this.#tracer?.end();
+      tracer?.end();
       // A task that threw costs nobody else his turn.
       if (next < tasks.length) {
         this.#tasks = tasks.slice(next).concat(this.#tasks);

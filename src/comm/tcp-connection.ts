@@ -1,6 +1,6 @@
 import type { Socket } from "node:net";
 import { PHASE } from "../trace/phases.ts";
-import type { Tracer } from "../trace/tracer.ts";
+import type { Probe } from "../trace/tracer.ts";
 import { formatTcpAddress } from "./address.ts";
 import type { Connection } from "./connection.ts";
 import { Ending } from "./ending.ts";
@@ -8,7 +8,7 @@ import { Inbox, type InboxLimits } from "./inbox.ts";
 import type { ReadTarget } from "./read-buffer.ts";
 
 export interface TcpConnectionOptions {
-  readonly tracer: Tracer | null;
+  readonly probe: Probe;
   readonly inbox_limits: InboxLimits;
   readonly pending_bytes_max: number;
 }
@@ -26,7 +26,7 @@ export class TcpConnection implements Connection {
   readonly local: string;
   onDrain: () => void = ignore;
   readonly #socket: Socket;
-  readonly #tracer: Tracer | null;
+  readonly #probe: Probe;
   readonly #inbox: Inbox;
   readonly #pending_bytes_max: number;
   /** Why the connection ends; null while it is not known to. */
@@ -46,7 +46,7 @@ export class TcpConnection implements Connection {
    */
   constructor(socket: Socket, options: TcpConnectionOptions, target: ReadTarget | null) {
     this.#socket = socket;
-    this.#tracer = options.tracer;
+    this.#probe = options.probe;
     this.#pending_bytes_max = options.pending_bytes_max;
     this.peer = formatTcpAddress(socket.remoteAddress, socket.remotePort);
     this.local = formatTcpAddress(socket.localAddress, socket.localPort);
@@ -59,7 +59,7 @@ export class TcpConnection implements Connection {
         },
         onBadInput: (reason) => this.destroy(reason),
       },
-      this.#tracer,
+      this.#probe,
     );
     if (target === null) socket.on("data", (chunk: Buffer) => this.#onBytes(chunk, false));
     else target.receive = (bytes) => this.#onBytes(bytes, true);
@@ -93,9 +93,10 @@ export class TcpConnection implements Connection {
 
   write(chunks: readonly Uint8Array[]): void {
     if (this.#reason !== null) return;
-    this.#tracer?.enter(PHASE.write);
+    const { tracer } = this.#probe;
+    tracer?.enter(PHASE.write);
     this.#send(chunks);
-    this.#tracer?.exit();
+    tracer?.exit();
     const pending_bytes = this.#socket.writableLength;
     if (pending_bytes === 0) return;
     this.#draining = true;
@@ -154,7 +155,7 @@ export class TcpConnection implements Connection {
   }
 
   #onBytes(chunk: Buffer, transient: boolean): void {
-    const tracer = this.#tracer;
+    const { tracer } = this.#probe;
     tracer?.begin("read");
     // Cutting the stream into messages is the stream's own work; what the receiver does with one is in spans of its own.
     tracer?.enter(PHASE.read);
@@ -170,11 +171,12 @@ export class TcpConnection implements Connection {
   #drained(): void {
     this.#draining = false;
     if (this.#reason !== null) return;
-    this.#tracer?.begin("write");
+    const { tracer } = this.#probe;
+    tracer?.begin("write");
     try {
       this.onDrain();
     } finally {
-      this.#tracer?.end();
+      tracer?.end();
     }
   }
 
@@ -189,11 +191,12 @@ export class TcpConnection implements Connection {
   #onClosed(): void {
     this.#inbox.close();
     this.#reason ??= "closed by the peer";
-    this.#tracer?.begin("other");
+    const { tracer } = this.#probe;
+    tracer?.begin("other");
     try {
       this.#ending.end(this.#reason);
     } finally {
-      this.#tracer?.end();
+      tracer?.end();
     }
   }
 }

@@ -1,7 +1,7 @@
 import { createServer, connect as netConnect, type Server, type Socket } from "node:net";
 import { InvariantError } from "../base/assert.ts";
 import { FRAME_LIMITS, type FrameLimits } from "../protocol/frames.ts";
-import type { Tracer } from "../trace/tracer.ts";
+import { Probe } from "../trace/tracer.ts";
 import { formatTcpAddress, parseTcpAddress } from "./address.ts";
 import type { Connection, Listener, Transport } from "./connection.ts";
 import { HANDSHAKE_FRAME_LIMITS } from "./handshake.ts";
@@ -10,7 +10,7 @@ import { TcpConnection, type TcpConnectionOptions } from "./tcp-connection.ts";
 
 export interface TcpOptions {
   /** Is told of each callback that reads and of each write; null or absent: off. */
-  readonly tracer?: Tracer | null;
+  readonly probe?: Probe;
   readonly frame_limits?: FrameLimits;
   /** A connection with more bytes than this waiting for its peer is destroyed. Absent: no bound here. */
   readonly pending_bytes_max?: number;
@@ -38,7 +38,7 @@ export class TcpTransport implements Transport {
 
   constructor(options: TcpOptions = {}) {
     this.#connection_options = {
-      tracer: options.tracer ?? null,
+      probe: options.probe ?? new Probe(),
       inbox_limits: {
         frame_limits: options.frame_limits ?? FRAME_LIMITS,
         first_frame_limits: HANDSHAKE_FRAME_LIMITS,

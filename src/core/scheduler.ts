@@ -1,7 +1,7 @@
 import { type ClientId, NONE, type TaskId, type WorkerId } from "../base/ids.ts";
 import type { PlacementSink, Policy, StealSink } from "../schedulers/policy.ts";
 import { HOP, PHASE, STAMP } from "../trace/phases.ts";
-import type { Tracer } from "../trace/tracer.ts";
+import { Probe, type Tracer } from "../trace/tracer.ts";
 import { Books, type TaskError } from "./books.ts";
 import { GraphBuilder } from "./graph-builder.ts";
 import type { Outbox } from "./outbox.ts";
@@ -19,8 +19,8 @@ export interface SchedulerOptions {
   readonly key_seed: number;
   /** A task may be on this many workers that died unexpectedly; one more errs it (Dask's allowed-failures). */
   readonly allowed_failures?: number;
-  /** Off is null. */
-  readonly tracer?: Tracer | null;
+  /** Off unless given. */
+  readonly probe?: Probe;
 }
 
 /** What ended a steal, by the state that the victim reported (distributed.stealing.move_task_confirm). */
@@ -56,7 +56,7 @@ export class Scheduler implements PlacementSink, StealSink {
   now_ns = 0;
   readonly #policy: Policy;
   readonly #outbox: Outbox;
-  readonly #tracer: Tracer | null;
+  readonly #probe: Probe;
   readonly #allowed_failures: number;
   #last_steal_id = 0;
 
@@ -65,7 +65,7 @@ export class Scheduler implements PlacementSink, StealSink {
     this.moves = new Transitions(this.books, options.outbox);
     this.#policy = options.policy;
     this.#outbox = options.outbox;
-    this.#tracer = options.tracer ?? null;
+    this.#probe = options.probe ?? new Probe();
     this.#allowed_failures = options.allowed_failures ?? 3;
   }
 
@@ -90,7 +90,7 @@ export class Scheduler implements PlacementSink, StealSink {
 
   graph(options: ConstructorParameters<typeof GraphBuilder>[2]): GraphBuilder {
     const builder = new GraphBuilder(this.books, this.moves, options);
-    if (this.#tracer !== null) builder.stamp_ns = this.now_ns;
+    if (this.#probe.tracer !== null) builder.stamp_ns = this.now_ns;
     return builder;
   }
 
@@ -401,6 +401,8 @@ export class Scheduler implements PlacementSink, StealSink {
     }
     tasks.nbytes[task] = nbytes;
     tasks.type[task] = type;
+    // It did not come by a run: no hop of its begins here, or at what a task of this id did before.
+    tasks.stamp_ns[task] = Number.NaN;
     moves.complete(task, worker);
     moves.settle();
   }
@@ -412,17 +414,17 @@ export class Scheduler implements PlacementSink, StealSink {
    * the clock of {@link now_ns}), or Infinity.
    */
   schedule(): number {
-    const tracer = this.#tracer;
+    const { tracer } = this.#probe;
     const { moves, books } = this;
     this.#openQueue();
     if (moves.ready.length > 0) {
       if (tracer !== null) tracer.enter(PHASE.placement);
       const { ids, count } = takeReady(books, moves.ready);
-      if (tracer !== null) this.#recordHop(ids, count, HOP.knownReady, this.now_ns);
+      if (tracer !== null) this.#recordHop(tracer, ids, count, HOP.knownReady, this.now_ns);
       if (books.running.length === 0) for (let i = 0; i < count; i++) this.refuse(ids[i]!);
       else this.#policy.place(ids, count, books, this);
       if (tracer !== null) {
-        this.#recordHop(ids, count, HOP.readyPlaced, tracer.now());
+        this.#recordHop(tracer, ids, count, HOP.readyPlaced, tracer.now());
         tracer.exit();
       }
     }
@@ -438,8 +440,7 @@ export class Scheduler implements PlacementSink, StealSink {
     this.books.tasks.recycle();
   }
 
-  #recordHop(ids: Int32Array, count: number, hop: 1 | 2, now_ns: number): void {
-    const tracer = this.#tracer!;
+  #recordHop(tracer: Tracer, ids: Int32Array, count: number, hop: 1 | 2, now_ns: number): void {
     const { stamp_ns, processing_on, stamps } = this.books.tasks;
     for (let i = 0; i < count; i++) {
       const task = ids[i]!;

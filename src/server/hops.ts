@@ -16,7 +16,6 @@ export interface FleetStamps {
  */
 export class HopBook {
   readonly #tasks: TaskTable;
-  readonly #tracer: Tracer;
   /** null: real workers. */
   fleet: FleetStamps | null = null;
   /** Add this to a worker's time (ns since the epoch) to get the recorder's clock. */
@@ -30,17 +29,15 @@ export class HopBook {
   /** When the last report took effect; 0 before the first. */
   last_finished_ns = 0;
 
-  constructor(tasks: TaskTable, tracer: Tracer) {
+  constructor(tasks: TaskTable) {
     this.#tasks = tasks;
-    this.#tracer = tracer;
   }
 
   /** A report was read: the hops up to it. Before the report takes effect. */
-  read(reader: WorkerReader, row: number, worker: WorkerId, read_ns: number): void {
+  read(tracer: Tracer, reader: WorkerReader, row: number, worker: WorkerId, read_ns: number): void {
     const task = reader.task[row]!;
     // A stale report is of a run that was given up: its hops are none of the task's.
     if (this.#tasks.processing_on[task] !== worker) return;
-    const tracer = this.#tracer;
     const written_ns = this.#tasks.stamp_ns[task]!;
     const { fleet } = this;
     const { stamps } = this.#tasks;
@@ -75,7 +72,7 @@ export class HopBook {
   }
 
   /** The packet's reports took effect: the hop from read to finished, and the stamp for the next. */
-  finished(reader: WorkerReader, ns: number, finished_ns: number): void {
+  finished(tracer: Tracer, reader: WorkerReader, ns: number, finished_ns: number): void {
     const { stamp_ns, stamps } = this.#tasks;
     let count = 0;
     for (let row = 0; row < reader.count; row++) {
@@ -86,7 +83,7 @@ export class HopBook {
     }
     if (count === 0) return;
     this.last_finished_ns = finished_ns;
-    this.#tracer.hops(HOP.readFinished, ns, count);
+    tracer.hops(HOP.readFinished, ns, count);
   }
 }
 

@@ -1,6 +1,6 @@
 import type { Clock } from "../base/clock.ts";
 import type { Scheduler } from "../core/scheduler.ts";
-import type { Cause, Tracer } from "../trace/tracer.ts";
+import type { Cause, Probe } from "../trace/tracer.ts";
 import type { StreamOutbox } from "./stream/outbox.ts";
 
 /** setTimeout's longest delay. */
@@ -14,7 +14,7 @@ export class TurnLoop {
   readonly #scheduler: Scheduler;
   readonly #outbox: StreamOutbox;
   readonly #clock: Clock;
-  readonly #tracer: Tracer | null;
+  readonly #probe: Probe;
   readonly #on_bug: (error: unknown) => void;
   #pending = false;
   #wake: NodeJS.Timeout | null = null;
@@ -24,8 +24,9 @@ export class TurnLoop {
   turns = 0;
   readonly #turn = (): void => this.#run();
   readonly #written = (): void => {
-    this.#tracer?.begin("write");
-    this.#tracer?.end();
+    const { tracer } = this.#probe;
+    tracer?.begin("write");
+    tracer?.end();
   };
 
   /** `onBug`: told of what a turn threw, which only a mistake of ours can be. If it throws, the process ends. */
@@ -33,14 +34,14 @@ export class TurnLoop {
     scheduler: Scheduler,
     outbox: StreamOutbox,
     clock: Clock,
-    tracer: Tracer | null,
+    probe: Probe,
     onBug: (error: unknown) => void,
   ) {
     this.#on_bug = onBug;
     this.#scheduler = scheduler;
     this.#outbox = outbox;
     this.#clock = clock;
-    this.#tracer = tracer;
+    this.#probe = probe;
   }
 
   /**
@@ -61,7 +62,7 @@ export class TurnLoop {
   }
 
   #run(): void {
-    const tracer = this.#tracer;
+    const { tracer } = this.#probe;
     this.#pending = false;
     if (this.#closed) return;
     this.turns++;

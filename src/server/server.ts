@@ -7,7 +7,7 @@ import { Scheduler } from "../core/scheduler.ts";
 import { validate } from "../core/validate.ts";
 import { createPolicy } from "../schedulers/index.ts";
 import { MonotonicClock } from "../trace/clock.ts";
-import type { Tracer } from "../trace/tracer.ts";
+import type { Probe } from "../trace/tracer.ts";
 import { UnpackerPool } from "../unpacker/unpacker.ts";
 import { CoreCluster } from "./core-cluster.ts";
 import { GraphIntake } from "./graphs/intake.ts";
@@ -32,7 +32,8 @@ export interface SchedulerServerOptions {
   readonly limits: PeerLimits;
   readonly log: Log;
   readonly version: string;
-  readonly tracer: Tracer | null;
+  /** Off, or on, or switched while it runs. */
+  readonly probe: Probe;
   /** For `inproc://` addresses: the transport that the peers share with the server. */
   readonly memory?: MemoryTransport;
 }
@@ -49,7 +50,7 @@ export class SchedulerServer {
   readonly loop: TurnLoop;
   readonly cluster: CoreCluster;
   readonly peers: PeerServer;
-  readonly hops: HopBook | null;
+  readonly hops: HopBook;
   readonly transport: Transport;
   readonly finished: Promise<string>;
   readonly #options: SchedulerServerOptions;
@@ -60,23 +61,23 @@ export class SchedulerServer {
   address = "";
 
   constructor(options: SchedulerServerOptions) {
-    const { tracer, log, limits } = options;
+    const { probe, log, limits } = options;
     this.#options = options;
     const clock = new MonotonicClock();
     const types = new TypeTable();
-    this.outbox = new StreamOutbox(types, clock, tracer, limits.stream_pending_bytes_max);
+    this.outbox = new StreamOutbox(types, clock, probe, limits.stream_pending_bytes_max);
     this.scheduler = new Scheduler({
       policy: createPolicy(options.scheduler, options.seed),
       outbox: this.outbox,
       // Clients choose the keys: without a secret seed they could choose them to collide.
       key_seed: randomBytes(4).readInt32LE(),
-      tracer,
+      probe,
     });
     this.outbox.attach(this.scheduler.books);
-    this.loop = new TurnLoop(this.scheduler, this.outbox, clock, tracer, (error) => this.#bug(error));
+    this.loop = new TurnLoop(this.scheduler, this.outbox, clock, probe, (error) => this.#bug(error));
     this.cluster = new CoreCluster(this.scheduler, this.outbox, this.loop, log);
-    this.hops = tracer === null ? null : new HopBook(this.scheduler.books.tasks, tracer);
-    if (this.hops !== null) this.hops.offset_ns = clock.now() - Date.now() * 1e6;
+    this.hops = new HopBook(this.scheduler.books.tasks);
+    this.hops.offset_ns = clock.now() - Date.now() * 1e6;
     const { scheduler, cluster, outbox, loop, hops } = this;
     this.intake = new GraphIntake({
       scheduler,
@@ -84,17 +85,17 @@ export class SchedulerServer {
       outbox,
       loop,
       clock,
-      tracer,
+      probe,
       log,
       unpacker: () => this.#pool(),
       now_ms: Date.now,
     });
     const { intake } = this;
-    this.streams = new Streams({ scheduler, cluster, outbox, loop, intake, types, clock, tracer, hops });
+    this.streams = new Streams({ scheduler, cluster, outbox, loop, intake, types, clock, probe, hops });
     this.transport = options.listen_address.startsWith("inproc://")
-      ? (options.memory ?? new MemoryTransport({ tracer }))
+      ? (options.memory ?? new MemoryTransport({ probe }))
       : new TcpTransport({
-          tracer,
+          probe,
           onAcceptError: (error) => log.write("ERROR", `Cannot accept connections: ${error.message}`),
         });
     this.finished = new Promise((resolve) => {

@@ -9,7 +9,7 @@ import { decodeMessage, decodeMessagePart } from "../protocol/message.ts";
 import { skipValue, unpackValue } from "../protocol/msgpack.ts";
 import { WireMap, type WireValue } from "../protocol/values.ts";
 import { PHASE } from "../trace/phases.ts";
-import type { Tracer } from "../trace/tracer.ts";
+import type { Probe, Tracer } from "../trace/tracer.ts";
 import type { CoreCluster } from "./core-cluster.ts";
 import type { GraphIntake } from "./graphs/intake.ts";
 import type { HopBook } from "./hops.ts";
@@ -38,8 +38,8 @@ export interface StreamsParts {
   readonly intake: GraphIntake;
   readonly types: TypeTable;
   readonly clock: Clock;
-  readonly tracer: Tracer | null;
-  readonly hops: HopBook | null;
+  readonly probe: Probe;
+  readonly hops: HopBook;
 }
 
 /** What waits of a client's stream while a graph of its is being opened. */
@@ -71,7 +71,8 @@ export class Streams implements StreamHandler {
   // ---- workers
 
   onWorkerMessage(peer: WorkerPeer, message: FramedMessage): void {
-    const { tracer, loop, cluster, clock, scheduler } = this.#parts;
+    const { probe, loop, cluster, clock, scheduler } = this.#parts;
+    const { tracer } = probe;
     const reader = this.#reader;
     const worker = cluster.book(peer);
     const read_ns = tracer === null ? clock.now() : tracer.enter(PHASE.decode);
@@ -86,18 +87,24 @@ export class Streams implements StreamHandler {
     this.counts.batches++;
     if (tracer !== null) tracer.enter(PHASE.transition);
     try {
-      this.#apply(peer, worker, message, read_ns);
+      this.#apply(peer, worker, message, read_ns, tracer);
     } finally {
       if (tracer !== null) {
         const finished_ns = tracer.now();
-        this.#parts.hops?.finished(reader, finished_ns - read_ns, finished_ns);
+        this.#parts.hops.finished(tracer, reader, finished_ns - read_ns, finished_ns);
         tracer.exit();
       }
     }
     loop.touch("read");
   }
 
-  #apply(peer: WorkerPeer, worker: WorkerBook, message: FramedMessage, read_ns: number): void {
+  #apply(
+    peer: WorkerPeer,
+    worker: WorkerBook,
+    message: FramedMessage,
+    read_ns: number,
+    tracer: Tracer | null,
+  ): void {
     const reader = this.#reader;
     const { scheduler, hops } = this.#parts;
     let decoded: WireValue = null;
@@ -111,7 +118,7 @@ export class Streams implements StreamHandler {
       else if (what === ADDED) scheduler.keyAdded(worker, task);
       else if (what === DROPPED) scheduler.keyReleased(worker, task);
       else {
-        if (hops !== null) hops.read(reader, row, worker.id, read_ns);
+        if (tracer !== null) hops.read(tracer, reader, row, worker.id, read_ns);
         const { run_id, nbytes, type } = reader;
         const taken = scheduler.taskFinished(worker, task, run_id[row]!, nbytes[row]!, type[row]!);
         // A stale report finishes nothing: no hop ends here.
@@ -201,7 +208,8 @@ export class Streams implements StreamHandler {
   }
 
   #clientOp(peer: ClientPeer, op: string, message: FramedMessage, start: number, end: number): void {
-    const { cluster, tracer } = this.#parts;
+    const { cluster, probe } = this.#parts;
+    const { tracer } = probe;
     const fields = this.#decode(message, start, end);
     if (tracer !== null) tracer.enter(PHASE.transition);
     try {
@@ -215,7 +223,7 @@ export class Streams implements StreamHandler {
   }
 
   #decode(message: FramedMessage, start: number, end: number): WireMap {
-    const { tracer } = this.#parts;
+    const { tracer } = this.#parts.probe;
     if (tracer !== null) tracer.enter(PHASE.decode);
     try {
       const fields = decodeMessagePart(message, start, end);

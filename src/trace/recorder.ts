@@ -192,6 +192,8 @@ export class Recorder implements Tracer {
   }
 
   hop(hop: Hop, ns: number): void {
+    // The stamp that it begins with was not taken: the tracing was switched on between the two.
+    if (Number.isNaN(ns)) return;
     this.#books.hop_calls++;
     this.#books.hops[hop]!.recordMany(ns, 1);
   }

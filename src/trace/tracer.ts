@@ -8,7 +8,19 @@ import type { Hop, Phase } from "./phases.ts";
 export type Cause = "read" | "write" | "other";
 
 /**
- * The probe that layers are handed: `Tracer | null`, where null is "off" and costs a null check.
+ * What layers are handed, and ask for its tracer at the beginning of each function: null is "off" and costs a null
+ * check. Whoever switches it does so in a callback of the event loop of its own, so that no span is open: within one
+ * callback it never changes.
+ */
+export class Probe {
+  tracer: Tracer | null;
+
+  constructor(tracer: Tracer | null = null) {
+    this.tracer = tracer;
+  }
+}
+
+/**
  * All times are nanoseconds of one monotonic clock, as floats. Spans are exclusive: time goes to the phase that
  * was entered last and not yet left. Enter phases for a batch of work, never for one map look-up: an enter and an
  * exit cost two clock reads.
@@ -24,7 +36,7 @@ export interface Tracer {
   enter(phase: Phase): number;
   /** Ends the span entered last; time belongs to the one below it again. Returns the clock's reading. */
   exit(): number;
-  /** One task took `ns` for a hop. */
+  /** One task took `ns` for a hop; NaN: its beginning was not stamped, and nothing is recorded. */
   hop(hop: Hop, ns: number): void;
   /** `count` tasks took `ns` each: tasks of a batch share their stamps. */
   hops(hop: Hop, ns: number, count: number): void;

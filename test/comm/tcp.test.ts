@@ -8,7 +8,7 @@ import { frameMessage } from "../../src/protocol/frames.ts";
 import { decodeMessage, encodeMessage } from "../../src/protocol/message.ts";
 import type { WireValue } from "../../src/protocol/values.ts";
 import { PHASE } from "../../src/trace/phases.ts";
-import type { Tracer } from "../../src/trace/tracer.ts";
+import { Probe, type Tracer } from "../../src/trace/tracer.ts";
 
 const listeners: Listener[] = [];
 afterEach(async () => {
@@ -89,7 +89,7 @@ describe("the tracer", () => {
       hop: () => {},
       hops: () => {},
     };
-    const { address, next } = await listening({ tracer });
+    const { address, next } = await listening({ probe: new Probe(tracer) });
     const near = await new TcpTransport().connect(address);
     const far = await next;
     await Promise.all([handshakeAsConnector(near), handshakeAsListener(far)]);

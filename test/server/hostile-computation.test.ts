@@ -18,6 +18,7 @@ import { RawValue, WireMap, type WireValue } from "../../src/protocol/values.ts"
 import { type LogRecord, ServerLog } from "../../src/server/peers/log.ts";
 import { DEFAULT_PEER_LIMITS } from "../../src/server/peers/options.ts";
 import { SchedulerServer } from "../../src/server/server.ts";
+import { Probe } from "../../src/trace/tracer.ts";
 import { registration, until, versionsOf } from "./support/world.ts";
 
 const MIB = 1024 * 1024;
@@ -58,7 +59,7 @@ class Computation {
       },
       log: new ServerLog("rsds.scheduler", (record) => this.lines.push(record)),
       version: "0.0.0",
-      tracer: null,
+      probe: new Probe(),
     });
   }
 

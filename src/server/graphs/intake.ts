@@ -9,7 +9,7 @@ import { type KeyBytes, keyBytes, keyText, keyValue } from "../../protocol/keys.
 import { packValue, skipValue } from "../../protocol/msgpack.ts";
 import { Serialized, toNumber, WireMap, WireSet, type WireValue } from "../../protocol/values.ts";
 import { HOP, PHASE } from "../../trace/phases.ts";
-import type { Tracer } from "../../trace/tracer.ts";
+import type { Probe } from "../../trace/tracer.ts";
 import type { UnpackError, UnpackRequest } from "../../unpacker/graph.ts";
 import type { UnpackerPool } from "../../unpacker/unpacker.ts";
 import { type CoreCluster, cancelledMessage, serializedException } from "../core-cluster.ts";
@@ -41,7 +41,7 @@ export interface GraphIntakeParts {
   readonly loop: TurnLoop;
   readonly unpacker: () => UnpackerPool;
   readonly clock: Clock;
-  readonly tracer: Tracer | null;
+  readonly probe: Probe;
   readonly log: Log;
   /** Milliseconds since the epoch. */
   readonly now_ms: () => number;
@@ -80,7 +80,8 @@ export class GraphIntake {
 
   /** `message` is owned; the `update-graph-hlg` map begins at `start` of its bytes. Answers where it ends. */
   takeHlg(peer: ClientPeer, message: FramedMessage, start: number, end: number): number {
-    const { scheduler, tracer, clock } = this.#parts;
+    const { scheduler, probe, clock } = this.#parts;
+    const { tracer } = probe;
     const begun_ns = tracer === null ? clock.now() : tracer.enter(PHASE.decode);
     const record = this.#record(message.end - message.start, begun_ns);
     scheduler.now_ns = begun_ns;
@@ -157,7 +158,8 @@ export class GraphIntake {
 
   /** submit→known, and the stamp that the next hop starts from. */
   #stamp(tasks: Int32Array, known_ns: number, submitted_ns: number): void {
-    const { tracer, scheduler } = this.#parts;
+    const { probe, scheduler } = this.#parts;
+    const { tracer } = probe;
     if (tracer === null) return;
     tracer.hops(HOP.submitKnown, known_ns - submitted_ns, tasks.length);
     const { stamp_ns, stamps } = scheduler.books.tasks;
@@ -219,7 +221,8 @@ export class GraphIntake {
   }
 
   #traced(phase: 0 | 5, work: () => void): number {
-    const { tracer, clock } = this.#parts;
+    const { probe, clock } = this.#parts;
+    const { tracer } = probe;
     if (tracer !== null) tracer.enter(phase);
     try {
       work();

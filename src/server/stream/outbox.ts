@@ -8,7 +8,7 @@ import { encodeMessagePart } from "../../protocol/message.ts";
 import { packValue } from "../../protocol/msgpack.ts";
 import { RawValue, WireMap, type WireValue } from "../../protocol/values.ts";
 import { HOP, PHASE, STAMP } from "../../trace/phases.ts";
-import type { Tracer } from "../../trace/tracer.ts";
+import type { Probe, Tracer } from "../../trace/tracer.ts";
 import type { Release } from "../peers/release.ts";
 import { ComputeTaskWriter } from "./compute-task.ts";
 import { PacketWriter } from "./packet-writer.ts";
@@ -78,7 +78,7 @@ export class StreamOutbox implements Outbox {
   #books!: Books;
   #compute!: ComputeTaskWriter;
   readonly #types: TypeTable;
-  readonly #tracer: Tracer | null;
+  readonly #probe: Probe;
   readonly #packet = new PacketWriter();
   readonly #workers: (PeerQueue | null)[] = [];
   readonly #clients: (PeerQueue | null)[] = [];
@@ -95,11 +95,11 @@ export class StreamOutbox implements Outbox {
   readonly #waiting_max: number;
 
   /** A peer that has `waiting_bytes_max` of entries waiting, because it does not read, is dropped. */
-  constructor(types: TypeTable, clock: Clock, tracer: Tracer | null, waiting_bytes_max = 1 << 29) {
+  constructor(types: TypeTable, clock: Clock, probe: Probe, waiting_bytes_max = 1 << 29) {
     this.#waiting_max = waiting_bytes_max / ENTRY_BYTES;
     this.#types = types;
     this.#clock = clock;
-    this.#tracer = tracer;
+    this.#probe = probe;
   }
 
   /** The books come after the outbox: each needs the other. Called once. */
@@ -232,12 +232,13 @@ export class StreamOutbox implements Outbox {
     this.#stimulus = text(`rsds-${++this.#turn}`);
     const touched = this.#touched;
     this.#touched = [];
-    if (this.#tracer !== null) this.#tracer.enter(PHASE.encode);
+    const { tracer } = this.#probe;
+    if (tracer !== null) tracer.enter(PHASE.encode);
     for (const queue of touched) {
       queue.touched = false;
       this.#encode(queue, PENDING_BYTES_MAX);
     }
-    if (this.#tracer !== null) this.#tracer.exit();
+    if (tracer !== null) tracer.exit();
   }
 
   /** Writes the queue's entries as packets, until it is empty or the peer has `pending_bytes_max` unread. */
@@ -271,7 +272,7 @@ export class StreamOutbox implements Outbox {
 
   /** One packet with the entries from `at` on; returns the position behind the last that it took. */
   #packetFrom(queue: PeerQueue, at: number): number {
-    const tracer = this.#tracer;
+    const { tracer } = this.#probe;
     const packet = this.#packet;
     this.#written.length = 0;
     packet.start();
@@ -289,14 +290,13 @@ export class StreamOutbox implements Outbox {
     if (this.first_compute_ns === 0 && queue.computes > computes) this.first_compute_ns = this.#clock.now();
     if (tracer === null) return next;
     const written_ns = tracer.exit();
-    this.#stampEncoded(encoded_ns);
-    this.#stampWritten(written_ns);
+    this.#stampEncoded(tracer, encoded_ns);
+    this.#stampWritten(tracer, written_ns);
     return next;
   }
 
   /** Tasks of compute-task messages stand in `#written` as they are, those of key-in-memory as their complement. */
-  #stampEncoded(now_ns: number): void {
-    const tracer = this.#tracer!;
+  #stampEncoded(tracer: Tracer, now_ns: number): void {
     const { stamp_ns, stamps } = this.#books.tasks;
     for (let i = 0; i < this.#written.length; i++) {
       const task = this.#written.items[i]!;
@@ -307,8 +307,7 @@ export class StreamOutbox implements Outbox {
     }
   }
 
-  #stampWritten(now_ns: number): void {
-    const tracer = this.#tracer!;
+  #stampWritten(tracer: Tracer, now_ns: number): void {
     const { stamp_ns, stamps } = this.#books.tasks;
     for (let i = 0; i < this.#written.length; i++) {
       const task = this.#written.items[i]!;
@@ -341,7 +340,7 @@ export class StreamOutbox implements Outbox {
       if ((tasks.run_id[task]! | 0) === argument && tasks.processing_on[task] === queue.worker) {
         this.#compute.write(this.#packet, task, queue.release, this.#stimulus);
         tasks.sequence[task] = queue.computes++;
-        if (this.#tracer !== null) this.#written.push(task);
+        if (this.#probe.tracer !== null) this.#written.push(task);
       }
     } else this.#single(what, task, argument);
     tasks.unpin(task);
@@ -408,7 +407,7 @@ export class StreamOutbox implements Outbox {
       packet.raw(TYPE);
       packet.raw(type);
       packet.count++;
-      if (this.#tracer !== null) this.#written.push(~task);
+      if (this.#probe.tracer !== null) this.#written.push(~task);
       return;
     }
     const key = new RawValue(keys.bytes(task));

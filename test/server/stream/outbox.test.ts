@@ -6,6 +6,7 @@ import { packValue } from "../../../src/protocol/msgpack.ts";
 import { type Pickled, Serialized, WireMap, type WireValue } from "../../../src/protocol/values.ts";
 import type { Release } from "../../../src/server/peers/release.ts";
 import { StreamOutbox } from "../../../src/server/stream/outbox.ts";
+import { Probe } from "../../../src/trace/tracer.ts";
 import { Rig, SUB_HEADER, TestConnection } from "./rig.ts";
 
 let rig: Rig;
@@ -196,7 +197,7 @@ describe("a peer that does not read", () => {
 
   test("is dropped when too much waits for it", () => {
     const types = rig.types;
-    const outbox = new StreamOutbox(types, { now: () => 1 }, null, 64 * 100);
+    const outbox = new StreamOutbox(types, { now: () => 1 }, new Probe(), 64 * 100);
     outbox.attach(rig.scheduler.books);
     const stream = new TestConnection();
     outbox.addClient(0, stream, "2026.8");

@@ -15,6 +15,7 @@ import { WorkStealingPolicy } from "../../../src/schedulers/work-stealing.ts";
 import type { Release } from "../../../src/server/peers/release.ts";
 import { StreamOutbox } from "../../../src/server/stream/outbox.ts";
 import { TypeTable } from "../../../src/server/stream/type-table.ts";
+import { Probe } from "../../../src/trace/tracer.ts";
 
 /** The other end of a stream, in memory: it takes what is written at once, or, while it is stalled, nothing. */
 export class TestConnection implements Connection {
@@ -100,7 +101,7 @@ const STANDSTILL: Clock = { now: () => 1 };
 /** A scheduler with its stream outbox, whose peers are {@link TestConnection}s. */
 export class Rig {
   readonly types = new TypeTable();
-  readonly outbox = new StreamOutbox(this.types, STANDSTILL, null);
+  readonly outbox = new StreamOutbox(this.types, STANDSTILL, new Probe());
   readonly scheduler: Scheduler;
   /** Buffers that payloads were put in: for tests of what is passed on without a copy. */
   readonly buffers: Uint8Array[] = [];
