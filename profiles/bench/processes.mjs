@@ -1,0 +1,132 @@
+// Starting, awaiting and ending the processes that a measurement needs. Whatever was started is ended with this one.
+import { spawn } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+export const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+const START_MS_MAX = 60_000;
+const END_MS_MAX = 10_000;
+const POLL_MS = 20;
+const STDERR_CHARS_KEPT = 4_000;
+
+const running = new Set();
+process.once("exit", () => {
+  for (const child of running) child.kill("SIGKILL");
+});
+for (const [signal, number] of [
+  ["SIGINT", 2],
+  ["SIGTERM", 15],
+])
+  process.once(signal, () => process.exit(128 + number));
+
+/** The command's script in the build of a checkout. */
+export function rsdsBin(root = ROOT) {
+  const bin = join(root, "dist", "src", "cli", "main.js");
+  if (!existsSync(bin)) throw new Error(`${bin} is not there: run npm run build first`);
+  return bin;
+}
+
+/** Starts a process; its stdout and the end of its stderr are kept, `ended` resolves with both and its status. */
+export function start(command, args, options = {}) {
+  const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], ...options });
+  running.add(child);
+  const result = { child, stdout: "", stderr: "" };
+  child.stdout.setEncoding("utf8").on("data", (text) => {
+    result.stdout += text;
+  });
+  child.stderr.setEncoding("utf8").on("data", (text) => {
+    result.stderr = (result.stderr + text).slice(-STDERR_CHARS_KEPT);
+  });
+  result.ended = new Promise((resolve, reject) => {
+    child.once("error", (error) => {
+      running.delete(child);
+      reject(new Error(`${command} does not start: ${error.message}`));
+    });
+    child.once("close", (status, signal) => {
+      running.delete(child);
+      resolve({ status: status ?? signal, stdout: result.stdout, stderr: result.stderr });
+    });
+  });
+  // Whoever awaits it hears of a failure; nobody has to.
+  result.ended.catch(() => undefined);
+  return result;
+}
+
+/** Runs a process to its end and answers its stdout; rejects, with the last of its stderr, where it failed. */
+export async function output(command, args, options) {
+  const { status, stdout, stderr } = await start(command, args, options).ended;
+  if (status !== 0)
+    throw new Error(`${command} ${args.join(" ")}: ended with ${status}: ${lastLine(stderr)}`);
+  return stdout;
+}
+
+/** Runs `rsds` and answers the document that it prints. */
+export async function rsdsJson(args, { root = ROOT, node_args = [], env = process.env } = {}) {
+  const out = mkdtempSync(join(tmpdir(), "rsds-bench-"));
+  try {
+    const all = [...node_args, rsdsBin(root), ...args.map(String), "--json", "--quiet", "--out", out];
+    return JSON.parse(await output(process.execPath, all, { env }));
+  } finally {
+    rmSync(out, { recursive: true, force: true });
+  }
+}
+
+/** Ends a process as a terminal does, and by force where that takes too long. */
+export async function end(started) {
+  started.child.kill("SIGINT");
+  const timer = setTimeout(() => started.child.kill("SIGKILL"), END_MS_MAX);
+  await started.ended;
+  clearTimeout(timer);
+}
+
+/**
+ * Starts a scheduler, ours or Dask's, that writes `--scheduler-file`; `command` is without that option. Answers its
+ * address and the process.
+ */
+export async function startScheduler([command, ...args]) {
+  const folder = mkdtempSync(join(tmpdir(), "rsds-bench-"));
+  const file = join(folder, "scheduler.json");
+  try {
+    const started = start(command, [...args, "--scheduler-file", file]);
+    await until(() => existsSync(file), `the scheduler ${command}`, started);
+    return { ...started, address: JSON.parse(readFileSync(file, "utf8")).address };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Attaches `rsds fleet` and waits until all of its workers are registered. */
+export async function startFleet(address, { workers, flush = "turn" }) {
+  const args = [rsdsBin(), "fleet", address, "--workers", String(workers), "--flush", flush, "--json"];
+  const fleet = start(process.execPath, args);
+  await until(() => fleet.stderr.includes("are attached"), "rsds fleet", fleet);
+  return fleet;
+}
+
+async function until(ready, what, started) {
+  let ended = null;
+  started.ended.then(
+    (result) => {
+      ended = result;
+    },
+    (error) => {
+      ended = { status: error.message, stderr: "" };
+    },
+  );
+  const deadline = performance.now() + START_MS_MAX;
+  while (!ready()) {
+    if (ended !== null) throw new Error(`${what} ended with ${ended.status}: ${lastLine(ended.stderr)}`);
+    if (performance.now() > deadline) throw new Error(`${what} did not start within ${START_MS_MAX / 1e3} s`);
+    await delay(POLL_MS);
+  }
+}
+
+export function delay(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+function lastLine(text) {
+  return text.trim().split("\n").at(-1) ?? "";
+}
