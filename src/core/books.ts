@@ -114,6 +114,20 @@ export class Books {
     this.transition_count++;
   }
 
+  /**
+   * Changes which workers may run a task; null: any. Resources must stay those that the task has, if any: it may be
+   * running under them.
+   */
+  restrict(task: TaskId, restrictions: Restrictions | null): void {
+    if (restrictions === null) {
+      this.restrictions.delete(task);
+      this.tasks.flags[task]! &= ~FLAG_RESTRICTED;
+      return;
+    }
+    this.restrictions.set(task, restrictions);
+    this.tasks.flags[task]! |= FLAG_RESTRICTED;
+  }
+
   isWanted(task: TaskId): boolean {
     return this.wants.first_of_task[task] !== NONE;
   }

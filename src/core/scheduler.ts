@@ -338,6 +338,27 @@ export class Scheduler implements PlacementSink, StealSink {
     this.moves.settle();
   }
 
+  /**
+   * What these tasks have done so far, together, is void: results are dropped, running ones taken back, and what
+   * something still needs is computed anew. Failed tasks stay failed.
+   */
+  recompute(list: readonly TaskId[]): void {
+    const { books, moves } = this;
+    const { tasks } = books;
+    // First those without a result: else the loss of a result would put each of them to waiting once more.
+    for (const task of list) {
+      const state = tasks.state[task]!;
+      if (state !== FORGOTTEN && state !== ERRED && state !== MEMORY) moves.release(task);
+    }
+    for (const task of list) {
+      if (tasks.state[task] !== MEMORY || (tasks.flags[task]! & FLAG_RUNNABLE) === 0) continue;
+      books.lost_runs.add(task);
+      moves.vanish(task);
+    }
+    for (const task of list) moves.resume(task);
+    moves.settle();
+  }
+
   /** The task seceded from its worker's thread pool: its slot is free. */
   taskLongRunning(worker: WorkerBook, task: TaskId, run_id: number): void {
     const { tasks } = this.books;

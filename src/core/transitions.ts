@@ -19,6 +19,8 @@ export class Transitions {
   readonly ready = new IntStack(1024);
   /** Held back by the policy until a slot opens. */
   readonly queue: TaskId[] = [];
+  /** Who must hear at once when one of a few tasks is released, erred or forgotten. Must not move tasks itself. */
+  readonly watches = new Map<TaskId, () => void>();
   readonly #unneeded = new IntStack();
   readonly #stack = new IntStack();
 
@@ -144,6 +146,7 @@ export class Transitions {
     const { books } = this;
     books.setState(task, ERRED);
     books.errors.set(task, error);
+    this.watches.get(task)?.();
     const { wants } = books;
     for (let want = wants.first_of_task[task]!; want !== NONE; want = wants.next_of_task[want]!)
       this.outbox.taskErred(wants.owner[want]!, task);
@@ -187,6 +190,7 @@ export class Transitions {
     else if (state === NO_WORKER) books.unrunnable.delete(task);
     else if (state === ERRED) books.errors.delete(task);
     books.setState(task, RELEASED);
+    if (this.watches.size > 0) this.watches.get(task)?.();
     if (state !== MEMORY && state !== ERRED) this.#leaveDependencies(task);
   }
 
@@ -374,6 +378,7 @@ export class Transitions {
   #forget(task: TaskId): void {
     const { books } = this;
     const { tasks, edges } = books;
+    if (this.watches.size > 0) this.watches.get(task)?.();
     const first = edges.first[task]!;
     const end = first + edges.count[task]!;
     for (let edge = first; edge < end; edge++) this.mayBeUnneeded(edges.dependency[edge]!);

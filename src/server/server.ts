@@ -16,6 +16,7 @@ import { TurnLoop } from "./loop.ts";
 import type { Log } from "./peers/log.ts";
 import { contactAddress, type PeerLimits } from "./peers/options.ts";
 import { PeerServer } from "./peers/peer-server.ts";
+import { Shuffles } from "./shuffle/shuffles.ts";
 import { StreamOutbox } from "./stream/outbox.ts";
 import { TypeTable } from "./stream/type-table.ts";
 import { Streams } from "./streams.ts";
@@ -103,6 +104,12 @@ export class SchedulerServer {
     });
     this.peers = new PeerServer({
       cluster,
+      shuffles: new Shuffles({
+        scheduler,
+        cluster,
+        unpacker: () => this.#pool(),
+        touch: () => loop.touch(),
+      }),
       streams: this.streams,
       transport: this.transport,
       handshake: {

@@ -1,7 +1,7 @@
 import { expect } from "vitest";
 import { NONE } from "../../src/base/ids.ts";
 import { PAYLOAD_PENDING } from "../../src/core/payloads.ts";
-import { ERRED, FORGOTTEN, MEMORY } from "../../src/core/states.ts";
+import { ERRED, FORGOTTEN, MEMORY, QUEUED } from "../../src/core/states.ts";
 import type { Policy } from "../../src/schedulers/policy.ts";
 import type { WorkerPeer } from "./peers.ts";
 import { type Graph, World } from "./world.ts";
@@ -330,4 +330,21 @@ export const MOVES: readonly Move[] = [
     if (task !== NONE && tasks.payload_kind[task] === PAYLOAD_PENDING) chaos.world.failTask(chaos.key(a));
   },
   (chaos, a) => chaos.world.wait((a % 100) * 1e6),
+  function recompute(chaos, a, b) {
+    // Mostly neighbours, as the inputs, barrier and outputs of a shuffle are.
+    const keys = Array.from({ length: 1 + (b % 6) }, (_, i) => chaos.key(a + i));
+    chaos.world.recompute(...keys);
+  },
+  function restrict(chaos, a, b) {
+    const { books } = chaos.world.scheduler;
+    const key = chaos.key(a);
+    const task = chaos.world.task(key);
+    // No policy may queue a task with restrictions: who restricts one that stands in the queue, is refused before.
+    if (task === NONE || books.tasks.state[task] === QUEUED) return;
+    const before = books.restrictions.get(task);
+    const resources = before?.resources ?? null;
+    if (resources !== null || b % 3 > 0)
+      chaos.world.restrict(key, { workers: new Set([`w${b % 4}`]), loose: b % 2 === 0, resources });
+    else chaos.world.restrict(key, null);
+  },
 ];

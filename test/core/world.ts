@@ -190,6 +190,15 @@ export class World {
     return this.#event(() => this.task(key) !== NONE && this.scheduler.retryKey(this.task(key)));
   }
 
+  /** What these keys have done is void, all of it together. */
+  recompute(...keys: readonly string[]): void {
+    this.#event(() => this.scheduler.recompute(keys.map((key) => this.task(key)).filter((t) => t !== NONE)));
+  }
+
+  restrict(key: string, restrictions: Restrictions | null): void {
+    this.#event(() => this.scheduler.books.restrict(this.task(key), restrictions));
+  }
+
   leave(name = "alice"): void {
     this.#event(() => {
       const client = this.client(name);

@@ -408,6 +408,8 @@ describe("restart", () => {
 describe("the rest", () => {
   test("subscribe_worker_status follows comings and goings", async () => {
     const channel = await world.connect();
+    const { watchers } = world.server.context.registration.workers;
+    const watcher_count = watchers.size;
     expect(plain(await request(channel, "subscribe_worker_status"))).toMatchObject({ type: "Scheduler" });
     const worker = await world.worker();
     const { decodeMessage } = await import("../../src/protocol/message.ts");
@@ -421,7 +423,7 @@ describe("the rest", () => {
     if (removed === null) throw new Error("the feed ended");
     expect(plain(decodeMessage(removed))).toEqual([["remove", worker.address]]);
     channel.close();
-    await until(() => world.server.context.registration.workers.watchers.size === 0);
+    await until(() => watchers.size === watcher_count);
   });
 
   test("terminate is answered before the end begins", async () => {

@@ -13,6 +13,7 @@ import { MetadataStore } from "../rpc/metadata.ts";
 import { PluginStore } from "../rpc/plugin-store.ts";
 import { checkWorkerTtl } from "../rpc/restart.ts";
 import { DEFAULT_POOL_LIMITS, type PoolLimits, WorkerPool } from "../rpc/worker-pool.ts";
+import type { Shuffles } from "../shuffle/shuffles.ts";
 import { Acceptor } from "./acceptor.ts";
 import type { Cluster, StreamHandler } from "./cluster.ts";
 import type { Log } from "./log.ts";
@@ -29,6 +30,7 @@ const CLOSE_POLL_MS = 10;
 export interface PeerServerParts {
   readonly cluster: Cluster;
   readonly streams: StreamHandler;
+  readonly shuffles: Shuffles;
   readonly transport: Transport;
   /** The handshake as the side that was connected to, and as the side that connects. */
   readonly handshake: {
@@ -74,6 +76,7 @@ export class PeerServer {
       registration: new Registration({ cluster, streams, events, pool, plugins, limits, log, now_ms }),
       metadata: new MetadataStore(),
       datasets: new Datasets(cluster),
+      shuffles: parts.shuffles,
       server: {
         id: `Scheduler-${randomUUID()}`,
         address: "",
@@ -84,6 +87,8 @@ export class PeerServer {
       // After the current request's answer is on its way.
       shutdown: (reason) => void setImmediate(() => parts.shutdown(reason)),
     };
+    this.context.registration.workers.watchers.add(parts.shuffles);
+    parts.shuffles.onEvent = (event) => events.publish(["p2p"], event);
     this.acceptor = new Acceptor(HANDLERS, this.context, (connection) => handshake.listener(connection));
   }
 

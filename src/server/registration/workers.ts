@@ -20,7 +20,9 @@ const CLOSE_GRACE_MS = 10_000;
 
 /** Whoever follows which workers come and go (`subscribe_worker_status`). */
 export interface WorkerWatcher {
-  onWorkerAdded(peer: WorkerPeer): void;
+  onWorkerAdded?(peer: WorkerPeer): void;
+  /** Before the cluster is told. */
+  onWorkerRemoving?(peer: WorkerPeer): void;
   onWorkerRemoved(peer: WorkerPeer): void;
 }
 
@@ -146,6 +148,7 @@ export class Workers {
     if (reason.close) {
       cluster.sendToWorker(peer, WireMap.of({ op: "close", reason: "scheduler-remove-worker" }));
     }
+    for (const watcher of this.watchers) watcher.onWorkerRemoving?.(peer);
     cluster.removeWorker(peer, { expected: reason.expected, stimulus_id: reason.stimulus_id });
     peer.status = "closed";
     cluster.workers.delete(peer.address);
@@ -203,7 +206,7 @@ export class Workers {
     );
     events.publish([peer.address], WireMap.of({ action: "add-worker" }));
     events.publish(["all"], WireMap.of({ action: "add-worker", worker: peer.address }));
-    for (const watcher of this.watchers) watcher.onWorkerAdded(peer);
+    for (const watcher of this.watchers) watcher.onWorkerAdded?.(peer);
   }
 
   #ended(peer: WorkerPeer, reason: string): void {

@@ -4,6 +4,7 @@ import type { Cluster } from "../peers/cluster.ts";
 import type { Log } from "../peers/log.ts";
 import type { PeerLimits } from "../peers/options.ts";
 import type { Registration } from "../registration/registration.ts";
+import type { Shuffles } from "../shuffle/shuffles.ts";
 import type { Datasets } from "./datasets.ts";
 import type { EventBroker } from "./event-broker.ts";
 import type { MetadataStore } from "./metadata.ts";
@@ -20,6 +21,7 @@ export interface RpcContext {
   readonly plugins: PluginStore;
   readonly metadata: MetadataStore;
   readonly datasets: Datasets;
+  readonly shuffles: Shuffles;
   readonly server: ServerFacts;
   readonly limits: PeerLimits;
   readonly log: Log;

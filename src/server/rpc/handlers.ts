@@ -1,3 +1,4 @@
+import { SHUFFLE_HANDLERS } from "../shuffle/handlers.ts";
 import { BROADCAST_HANDLERS } from "./broadcast.ts";
 import type { HandlerTable } from "./context.ts";
 import { CONTROL_HANDLERS } from "./control.ts";
@@ -29,4 +30,5 @@ export const HANDLERS: HandlerTable = new Map([
   ...DATASET_HANDLERS,
   ...LOG_HANDLERS,
   ...RESTART_HANDLERS,
+  ...SHUFFLE_HANDLERS,
 ]);

@@ -9,6 +9,8 @@ const MODULES = {
   RuntimeError: "builtins",
   TypeError: "builtins",
   ValueError: "builtins",
+  // What workers of a P2P shuffle expect.
+  P2PConsistencyError: "distributed.shuffle._exceptions",
   // The same class as the built-in one from Python 3.11 on, and the one that callers catch before.
   TimeoutError: "asyncio.exceptions",
 } as const;

@@ -10,6 +10,9 @@ import { type Log, type LogRecord, ServerLog } from "../../../src/server/peers/l
 import { DEFAULT_PEER_LIMITS, type PeerLimits } from "../../../src/server/peers/options.ts";
 import { PeerServer } from "../../../src/server/peers/peer-server.ts";
 import { keyId } from "../../../src/server/rpc/request.ts";
+import { Shuffles } from "../../../src/server/shuffle/shuffles.ts";
+import { UnpackerPool } from "../../../src/unpacker/unpacker.ts";
+import { World as CoreWorld } from "../../core/world.ts";
 import { TinyCluster, TinyStreams } from "./tiny-cluster.ts";
 
 /** A server on a free port of this machine over a tiny cluster, and peers that connect to it by real sockets. */
@@ -32,6 +35,12 @@ export class World {
     const all_limits = { ...DEFAULT_PEER_LIMITS, ...limits };
     this.server = new PeerServer({
       cluster: this.cluster,
+      shuffles: new Shuffles({
+        scheduler: new CoreWorld().scheduler,
+        cluster: this.cluster,
+        unpacker: () => new UnpackerPool(),
+        touch: () => undefined,
+      }),
       streams: this.streams,
       transport: this.transport,
       handshake: {
