@@ -6,7 +6,7 @@ import { packValue } from "../../src/protocol/msgpack.ts";
 import type { Ledger } from "../../src/results/summary.ts";
 import { createPolicy } from "../../src/schedulers/index.ts";
 import { MonotonicClock } from "../../src/trace/clock.ts";
-import { processCpuUs } from "../../src/trace/cpu.ts";
+import { schedulerCpu, startCpuWatch } from "../../src/trace/cpu.ts";
 import { LoopMeter } from "../../src/trace/loop-meter.ts";
 import { HOP, PHASE } from "../../src/trace/phases.ts";
 import { Recorder } from "../../src/trace/recorder.ts";
@@ -70,10 +70,10 @@ export class DirectRunner implements Runner {
     if (this.#recorder === null) meter.start();
     const window_start_ms = Date.now();
     const opened_ns = this.#recorder?.openWindow() ?? this.#clock.now();
-    const cpu_us = processCpuUs();
+    const cpuUsed = startCpuWatch();
     this.#fleet_ns = 0;
     const times = this.#submitAndWork(keys);
-    const used_us = processCpuUs() - cpu_us;
+    const used = cpuUsed();
     const figures =
       (await this.#recorder?.closeWindow({ start_ns: opened_ns, end_ns: times.reported_ns })) ?? null;
     this.#scheduler.books.tasks.stamps = null;
@@ -81,7 +81,7 @@ export class DirectRunner implements Runner {
       makespan_s: (times.reported_ns - times.submitted_ns) / 1e9,
       graph_s: (times.known_ns - times.submitted_ns) / 1e9,
       first_task_s: (times.first_ns - times.submitted_ns) / 1e9,
-      scheduler_cpu_us: Math.max(0, used_us - this.#fleet_ns / 1e3),
+      ...schedulerCpu(used, this.#fleet_ns / 1e3, "same"),
       figures,
       loop: this.#recorder === null ? meter.stop() : null,
       fleet: [],

@@ -5,7 +5,7 @@ import type { GraphRecord } from "../../src/server/graphs/intake.ts";
 import { ServerLog } from "../../src/server/peers/log.ts";
 import { DEFAULT_PEER_LIMITS } from "../../src/server/peers/options.ts";
 import { SchedulerServer } from "../../src/server/server.ts";
-import { processCpuUs } from "../../src/trace/cpu.ts";
+import { schedulerCpu, startCpuWatch } from "../../src/trace/cpu.ts";
 import type { WindowFigures } from "../../src/trace/figures.ts";
 import { LoopMeter } from "../../src/trace/loop-meter.ts";
 import { Recorder } from "../../src/trace/recorder.ts";
@@ -133,9 +133,9 @@ export class WireRunner implements Runner {
     if (this.#recorder === null) meter.start();
     const window_start_ms = Date.now();
     this.#recorder?.openWindow();
-    const cpu_us = processCpuUs();
+    const cpuUsed = startCpuWatch();
     const report = await this.#fleet.submit();
-    const used_us = processCpuUs() - cpu_us;
+    const used = cpuUsed();
     const loop = this.#recorder === null ? meter.stop() : null;
     const after = this.#ledger();
     const figures =
@@ -149,7 +149,11 @@ export class WireRunner implements Runner {
       makespan_s: (report.reported_ns - report.submitted_ns) / 1e9,
       graph_s: (known_ns - report.submitted_ns) / 1e9,
       first_task_s: (server.outbox.first_compute_ns - report.submitted_ns) / 1e9,
-      scheduler_cpu_us: Math.max(0, used_us - this.#fleetCpuUs(report)),
+      ...schedulerCpu(
+        used,
+        this.#fleetCpuUs(report),
+        this.#parts.options.transport === "tcp" ? "own" : "same",
+      ),
       figures,
       loop,
       fleet: this.#fleetThreads(report, own),

@@ -38,8 +38,7 @@ export async function zeroRun(
   const input: RunInput = {
     run: runFacts(options, workload, repeats.length),
     started_at_ms,
-    cold:
-      cold === undefined ? null : { makespan_s: cold.makespan_s, scheduler_cpu_us: cold.scheduler_cpu_us },
+    cold: cold ?? null,
     repeats,
     memory_bytes_per_task: signal.aborted ? null : memoryBytesPerTask(workload),
     rss_max_bytes: process.resourceUsage().maxRSS * 1024,

@@ -29,6 +29,7 @@ export function buildResults(input: RunInput): Results {
   const tasks = run.tasks;
   const each = repeats.map((repeat) => repeatSummary(repeat, run));
   const stat = (value: (repeat: RepeatSummary) => number): Stat => statOf(each.map(value));
+  const own_thread = each.flatMap((repeat) => repeat.scheduler_thread_cpu_us_per_task ?? []);
   const unpacker = each.flatMap((repeat) => repeat.unpacker_cpu_us_per_task ?? []);
   const summary: Summary = {
     schema: "rsds.summary/1",
@@ -39,12 +40,13 @@ export function buildResults(input: RunInput): Results {
     makespan_s: stat((repeat) => repeat.makespan_s),
     us_per_task: stat((repeat) => repeat.us_per_task),
     scheduler_cpu_us_per_task: stat((repeat) => repeat.scheduler_cpu_us_per_task),
+    ...(own_thread.length > 0 ? { scheduler_thread_cpu_us_per_task: statOf(own_thread) } : {}),
     ...(unpacker.length > 0 ? { unpacker_cpu_us_per_task: statOf(unpacker) } : {}),
     graph_s: stat((repeat) => repeat.graph_s),
     first_task_s: stat((repeat) => repeat.first_task_s),
     cold: input.cold && {
       makespan_s: input.cold.makespan_s,
-      scheduler_cpu_us_per_task: perTask(input.cold.scheduler_cpu_us, tasks),
+      ...cpuPerTask(input.cold, tasks),
     },
     memory_bytes_per_task: input.memory_bytes_per_task,
     rss_max_bytes: input.rss_max_bytes,
@@ -60,7 +62,7 @@ function repeatSummary(repeat: RepeatInput, run: RunFacts): RepeatSummary {
   return {
     makespan_s: repeat.makespan_s,
     us_per_task: perTask(repeat.makespan_s * 1e6, run.tasks),
-    scheduler_cpu_us_per_task: perTask(repeat.scheduler_cpu_us, run.tasks),
+    ...cpuPerTask(repeat, run.tasks),
     ...(repeat.unpacker_cpu_us === undefined
       ? {}
       : { unpacker_cpu_us_per_task: perTask(repeat.unpacker_cpu_us, run.tasks) }),
@@ -68,6 +70,16 @@ function repeatSummary(repeat: RepeatInput, run: RunFacts): RepeatSummary {
     first_task_s: repeat.first_task_s,
     ...windowSections([repeat], run),
     ledger: repeat.ledger,
+  };
+}
+
+function cpuPerTask(
+  { scheduler_cpu_us, scheduler_thread_cpu_us: thread }: NonNullable<RunInput["cold"]>,
+  tasks: number,
+): Pick<RepeatSummary, "scheduler_cpu_us_per_task" | "scheduler_thread_cpu_us_per_task"> {
+  return {
+    scheduler_cpu_us_per_task: perTask(scheduler_cpu_us, tasks),
+    ...(thread === undefined ? {} : { scheduler_thread_cpu_us_per_task: perTask(thread, tasks) }),
   };
 }
 

@@ -10,7 +10,7 @@ export interface RunInput {
   /** Epoch milliseconds. */
   readonly started_at_ms: number;
   /** The warm-up; null where there was none. */
-  readonly cold: { readonly makespan_s: number; readonly scheduler_cpu_us: number } | null;
+  readonly cold: Pick<RepeatInput, "makespan_s" | "scheduler_cpu_us" | "scheduler_thread_cpu_us"> | null;
   readonly repeats: readonly RepeatInput[];
   readonly memory_bytes_per_task: number | null;
   readonly rss_max_bytes: number;
@@ -22,6 +22,8 @@ export interface RepeatInput {
   readonly first_task_s: number;
   /** CPU of the scheduler in the window, the fleet's already taken off. */
   readonly scheduler_cpu_us: number;
+  /** The part of it that the scheduler's own thread used; absent where the system does not tell a thread's CPU. */
+  readonly scheduler_thread_cpu_us?: number;
   readonly unpacker_cpu_us?: number;
   /** What the scheduler's recorder saw; null with `--trace off`. */
   readonly figures: WindowFigures | null;

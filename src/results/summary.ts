@@ -11,11 +11,16 @@ export interface Summary {
   readonly us_per_task: Stat;
   /** CPU in the window of the whole scheduler process, less the fleet's. */
   readonly scheduler_cpu_us_per_task: Stat;
+  /** The scheduler's own thread in it: the rest is V8's helper threads and libuv's. Absent where it is not known. */
+  readonly scheduler_thread_cpu_us_per_task?: Stat;
   readonly unpacker_cpu_us_per_task?: Stat;
   readonly graph_s: Stat;
   readonly first_task_s: Stat;
   /** The discarded first run. */
-  readonly cold: { readonly makespan_s: number; readonly scheduler_cpu_us_per_task: number } | null;
+  readonly cold: Pick<
+    RepeatSummary,
+    "makespan_s" | "scheduler_cpu_us_per_task" | "scheduler_thread_cpu_us_per_task"
+  > | null;
   readonly memory_bytes_per_task: number | null;
   readonly rss_max_bytes: number;
   /** Absent with `--trace off`, like hops, fleet phases and unattributed_share. */
@@ -151,6 +156,7 @@ export interface RepeatSummary {
   readonly makespan_s: number;
   readonly us_per_task: number;
   readonly scheduler_cpu_us_per_task: number;
+  readonly scheduler_thread_cpu_us_per_task?: number;
   readonly unpacker_cpu_us_per_task?: number;
   readonly graph_s: number;
   readonly first_task_s: number;

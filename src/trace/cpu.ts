@@ -26,6 +26,39 @@ export function processCpuUs(): number {
   return user + system;
 }
 
+/** CPU time that passed, in microseconds. */
+interface CpuUsed {
+  /** Of all threads of the process. */
+  readonly process_us: number;
+  /** Of the calling thread; null where the system does not tell. */
+  readonly thread_us: number | null;
+}
+
+/** Answers the CPU time that this process and this thread used since. */
+export function startCpuWatch(): () => CpuUsed {
+  const thread_ns = threadCpuNs();
+  const process_us = processCpuUs();
+  return () => {
+    const used_us = processCpuUs() - process_us;
+    const now_ns = threadCpuNs();
+    const thread_us = now_ns === null || thread_ns === null ? null : (now_ns - thread_ns) / 1e3;
+    return { process_us: used_us, thread_us };
+  };
+}
+
+/** The scheduler's part of it, where the fleet used `fleet_us` in this thread or in one of its own. */
+export function schedulerCpu(
+  { process_us, thread_us }: CpuUsed,
+  fleet_us: number,
+  fleet_thread: "own" | "same",
+): { readonly scheduler_cpu_us: number; readonly scheduler_thread_cpu_us?: number } {
+  const scheduler_cpu_us = Math.max(0, process_us - fleet_us);
+  if (thread_us === null) return { scheduler_cpu_us };
+  const own_us = Math.max(0, thread_us - (fleet_thread === "same" ? fleet_us : 0));
+  // Two clocks of the kernel: they may differ by a tick.
+  return { scheduler_cpu_us, scheduler_thread_cpu_us: Math.min(own_us, scheduler_cpu_us) };
+}
+
 function openSchedstat(): number | null {
   try {
     return openSync(SCHEDSTAT, "r");
