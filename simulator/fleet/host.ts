@@ -33,6 +33,7 @@ export class FleetThread implements FleetDriver {
   readonly ended: Promise<Error | null>;
   #failure: Error | null = null;
   #closing = false;
+  #killed = false;
 
   constructor(options: SessionOptions, log: (text: string) => void) {
     const worker = new Worker(THREAD_URL, { workerData: options, stderr: false });
@@ -44,9 +45,10 @@ export class FleetThread implements FleetDriver {
     worker.on("error", (error) => this.#fail(new Error(`the fleet's thread failed: ${error.message}`)));
     this.ended = new Promise((resolve) => {
       worker.on("exit", (code) => {
-        if (!this.#closing || code !== 0) this.#fail(new Error(`the fleet's thread ended with ${code}`));
+        const asked = this.#killed || (this.#closing && code === 0);
+        if (!asked) this.#fail(new Error(`the fleet's thread ended with ${code}`));
         this.#fail(new Error("the fleet is closed"));
-        resolve(this.#closing && code === 0 ? null : this.#failure);
+        resolve(asked ? null : this.#failure);
       });
     });
   }
@@ -91,6 +93,7 @@ export class FleetThread implements FleetDriver {
 
   /** Ends the thread at once. */
   async kill(): Promise<void> {
+    this.#killed = true;
     await this.#worker.terminate();
     await this.ended;
   }

@@ -1,5 +1,6 @@
 import { renderFleetTable } from "../results/fleet.ts";
 import { textOptionsOf } from "../results/text.ts";
+import { makeWritable, oneLine } from "./result-place.ts";
 import type { CommandProcess } from "./zero-run-command.ts";
 
 export interface FleetArguments {
@@ -23,6 +24,7 @@ export async function fleetMain(
     if (!args.quiet) stderr.write(`${text}\n`);
   };
   try {
+    if (args.out !== undefined) makeWritable(args.out);
     const { document, ended } = await attachFleet(
       {
         address,
@@ -42,7 +44,7 @@ export async function fleetMain(
     return signal.aborted ? 130 : 0;
   } catch (error) {
     if (signal.aborted) return 130;
-    stderr.write(`rsds fleet: ${error instanceof Error ? error.message : String(error)}\n`);
+    stderr.write(`rsds fleet: ${oneLine(error)}\n`);
     return 1;
   }
 }

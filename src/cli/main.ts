@@ -21,6 +21,8 @@ async function main(argv: readonly string[]): Promise<number> {
     .description("A Dask scheduler that shows where every microsecond of a task goes.")
     .version(rsdsVersion())
     .exitOverride()
+    // What stands behind a command's name is the command's own, whatever the root has by that name.
+    .enablePositionalOptions()
     .allowExcessArguments()
     .helpCommand("help [command]", "display help for a command")
     // Suggestions come on a line of their own; an error is one line.
@@ -35,6 +37,7 @@ async function main(argv: readonly string[]): Promise<number> {
     command = (parts) => zeroRunMain(args, parts);
   });
   schedulerCommand(program);
+  program.hook("preSubcommand", () => refuseMisplaced(program));
   fleetCommand(program).action((address: string, args: FleetArguments) => {
     command = (parts) => fleetMain(address, args, parts);
   });
@@ -52,6 +55,14 @@ function oneLine(text: string): string {
     .replace(/^error: /, "")
     .trim()
     .replaceAll(/\s*\n\s*/g, " ");
+}
+
+/** An option before a command's name would be of no effect. */
+function refuseMisplaced(program: Command): void {
+  const misplaced = program.options.find(
+    (option) => program.getOptionValueSource(option.attributeName()) === "cli",
+  );
+  if (misplaced !== undefined) program.error(`put ${misplaced.long} behind the name of the command`);
 }
 
 /** For --help, and for those who give other options first. */

@@ -13,6 +13,7 @@ import {
   InformationRequest,
   parseSchedulerOptions,
   type SchedulerOptions,
+  StartError,
   UsageError,
 } from "./scheduler-options.ts";
 
@@ -113,6 +114,7 @@ async function serverOptions(options: SchedulerOptions, log: ServerLog): Promise
 }
 
 function startFailure(error: unknown, options: SchedulerOptions): string {
+  if (error instanceof StartError) return error.message;
   const code = error instanceof Error && "code" in error ? error.code : null;
   if (code === "EADDRINUSE") {
     return `Cannot listen on ${options.listen_address}: the port is taken. Choose another by --port, or --port 0 for any`;

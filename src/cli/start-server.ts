@@ -3,6 +3,7 @@ import type { RunningServer, ServerOptions } from "../server/peers/options.ts";
 import { SchedulerServer } from "../server/server.ts";
 import { Recorder } from "../trace/recorder.ts";
 import { Probe } from "../trace/tracer.ts";
+import { StartError } from "./scheduler-options.ts";
 
 /** The composition root of `rsds scheduler`: the server, and with `--zero-workers` a fleet in a thread beside it. */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
@@ -22,7 +23,11 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const closeFleet = options.zero_workers > 0 ? await startFleet(server, options) : null;
   return {
     address,
-    finished: server.finished,
+    // Whoever ends the server ends its fleet: a thread would keep the process.
+    finished: server.finished.then(async (reason) => {
+      await closeFleet?.();
+      return reason;
+    }),
     identityJson: () => server.peers.identityJson(),
     close: async (reason) => {
       await closeFleet?.();
@@ -31,6 +36,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   };
 }
 
+/** Rejects when the fleet cannot start, with nothing left running: neither its thread nor the server. */
 async function startFleet(server: SchedulerServer, options: ServerOptions): Promise<() => Promise<void>> {
   const { FleetThread } = await import("../../simulator/fleet/host.ts");
   const fleet = new FleetThread(
@@ -45,10 +51,19 @@ async function startFleet(server: SchedulerServer, options: ServerOptions): Prom
     },
     (text) => options.log.write("INFO", `fleet: ${text}`),
   );
+  let started = false;
   fleet.ended.then((error) => {
-    if (error !== null) options.log.write("ERROR", error.message);
+    if (error !== null && started) options.log.write("ERROR", error.message);
   }, undefined);
-  await fleet.start();
+  try {
+    await fleet.start();
+    started = true;
+  } catch (error) {
+    await fleet.kill();
+    await server.close("its zero workers could not start");
+    const text = error instanceof Error ? error.message : String(error);
+    throw new StartError(`Cannot attach ${options.zero_workers} zero workers: ${text}`);
+  }
   options.log.write("INFO", `${options.zero_workers} zero workers are attached`);
   return () => fleet.kill();
 }

@@ -1,10 +1,10 @@
-import { accessSync, constants, mkdirSync, statSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { buildResults } from "../results/build.ts";
 import { writeResultFolder } from "../results/folder.ts";
 import type { Summary } from "../results/summary.ts";
 import { renderTable } from "../results/table.ts";
 import { textOptionsOf } from "../results/text.ts";
+import { fileTime, makeWritable, oneLine, RESULTS } from "./result-place.ts";
 import type { RunArguments } from "./run-options.ts";
 import { workloadsOf } from "./run-options.ts";
 
@@ -20,9 +20,6 @@ export interface CommandProcess {
 const FAILED = 1;
 const WRONG_USAGE = 2;
 const INTERRUPTED = 130;
-
-/** Where results go if nobody says otherwise. */
-const RESULTS = "rsds-results";
 
 /**
  * `rsds --zero-workers N`: runs each workload, prints the attribution, writes the result folders. Answers the exit
@@ -96,33 +93,10 @@ async function runOne(
   return [summary];
 }
 
-/** Makes the folder; found out before the run too, which may take minutes. */
-function makeWritable(folder: string): void {
-  try {
-    makeFolder(folder);
-    accessSync(folder, constants.W_OK);
-  } catch (error) {
-    throw new Error(
-      `cannot write to ${folder}: ${oneLine(error)}; choose another folder by --out or make it writable`,
-    );
-  }
-}
-
-/** Level by level: Node's recursive mkdir never returns where the system makes no folders, as below /proc. */
-function makeFolder(folder: string): void {
-  if (statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return;
-  const parent = dirname(folder);
-  if (parent !== folder) makeFolder(parent);
-  mkdirSync(folder);
-}
-
 /** A folder for each workload, no two alike. */
 function foldersOf(args: RunArguments, specs: readonly string[]): string[] {
   if (args.out !== undefined && specs.length === 1) return [args.out];
-  const time = new Date()
-    .toISOString()
-    .replace(/\.\d+Z$/, "Z")
-    .replaceAll(":", "");
+  const time = fileTime(new Date());
   const names = new Set<string>();
   for (const spec of specs) {
     const name = spec
@@ -136,8 +110,4 @@ function foldersOf(args: RunArguments, specs: readonly string[]): string[] {
   return [...names].map((name) =>
     args.out === undefined ? join(RESULTS, `${time}-${name}`) : join(args.out, name),
   );
-}
-
-function oneLine(error: unknown): string {
-  return (error instanceof Error ? error.message : String(error)).replaceAll("\n", " ");
 }

@@ -27,9 +27,15 @@ export class RsdsProcess {
   #stderr = "";
   #look: () => void = () => undefined;
 
-  constructor(args: readonly string[], options: { cwd?: string; env?: Record<string, string> } = {}) {
+  /** `files_max`: how many files and sockets the system lets it open. */
+  constructor(
+    args: readonly string[],
+    options: { cwd?: string; env?: Record<string, string>; files_max?: number } = {},
+  ) {
     const env = { ...process.env, ...options.env };
-    const child = spawn(process.execPath, [MAIN, ...args], { cwd: options.cwd, env, timeout: RUN_MS_MAX });
+    const limit = options.files_max === undefined ? "" : `ulimit -n ${options.files_max}; `;
+    const command = ["-c", `${limit}exec "$@"`, "sh", process.execPath, MAIN, ...args];
+    const child = spawn("sh", command, { cwd: options.cwd, env, timeout: RUN_MS_MAX });
     this.child = child;
     child.stdout.on("data", (text) => {
       this.#stdout += text;
