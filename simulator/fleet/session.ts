@@ -20,6 +20,8 @@ export interface SessionOptions {
   readonly client: boolean;
   /** Record where the fleet's own thread spends its time. Of no effect where it has no thread of its own. */
   readonly trace: boolean;
+  /** Where delays for the fleet's own thread are planted (`rsds calibrate`); in no other run. */
+  readonly plant?: SharedArrayBuffer;
 }
 
 /** What a started session tells. */

@@ -5,6 +5,7 @@ import { TcpTransport } from "../../src/comm/tcp.ts";
 import { figuresToMessage } from "../../src/trace/figures.ts";
 import { Recorder } from "../../src/trace/recorder.ts";
 import { Probe } from "../../src/trace/tracer.ts";
+import { Plant, PlantingTracer } from "../calibrate/plant.ts";
 import { FleetSession } from "./session.ts";
 import type { ThreadData, ThreadMessage, ThreadRequest, ThreadResult } from "./thread-protocol.ts";
 
@@ -14,9 +15,13 @@ serve(parentPort, workerData as ThreadData);
 function serve(port: MessagePort, options: ThreadData): void {
   const tell = (message: ThreadMessage): void => port.postMessage(message);
   const recorder = options.trace ? new Recorder() : null;
+  const tracer =
+    recorder === null || options.plant === undefined
+      ? recorder
+      : new PlantingTracer(recorder, new Plant(options.plant));
   const session = new FleetSession(options, {
-    transport: new TcpTransport({ probe: new Probe(recorder) }),
-    tracing: { host: null, own: recorder },
+    transport: new TcpTransport({ probe: new Probe(tracer) }),
+    tracing: { host: null, own: tracer },
     recorder,
     log: (text) => tell({ kind: "log", text }),
   });

@@ -3,6 +3,7 @@ import type { TaskTable } from "../../src/results/csv.ts";
 import type { RepeatInput } from "../../src/results/input.ts";
 import type { Ledger } from "../../src/results/summary.ts";
 import { TaskStamps } from "../../src/server/task-stamps.ts";
+import type { Tracer } from "../../src/trace/tracer.ts";
 import type { Workload } from "../workloads/index.ts";
 import type { ZeroRunOptions } from "./options.ts";
 
@@ -26,6 +27,16 @@ export interface RunnerParts {
   readonly options: ZeroRunOptions;
   readonly workload: Workload;
   readonly log: (text: string) => void;
+  /** Between the program and its recorder, where something is to be planted (`rsds calibrate`). */
+  readonly probes?: Probes;
+}
+
+/** See {@link RunnerParts.probes}. Of no effect without tracing, and over `direct`. */
+export interface Probes {
+  /** What the scheduler's thread is given in its recorder's place. */
+  wrap(recorder: Tracer): Tracer;
+  /** What the fleet's own thread plants. */
+  readonly fleet: SharedArrayBuffer;
 }
 
 /** Stamps each task of a timed repeat, where that is asked for; the core is told by its table. */

@@ -45,7 +45,7 @@ function used(collect: () => void): number {
 }
 
 /** Node hides the collector unless it was started with a flag; the flag can be set late for a new context. */
-function garbageCollector(): () => void {
+export function garbageCollector(): () => void {
   setFlagsFromString("--expose-gc");
   const collect = runInNewContext("gc") as () => void;
   setFlagsFromString("--no-expose-gc");

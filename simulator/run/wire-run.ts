@@ -55,7 +55,8 @@ export class WireRunner implements Runner {
   static async start(parts: RunnerParts, version: string): Promise<WireRunner> {
     const { options, workload, log } = parts;
     const recorder = options.trace === "off" ? null : new Recorder();
-    const probe = new Probe(recorder);
+    const tracer = recorder === null ? null : (parts.probes?.wrap(recorder) ?? recorder);
+    const probe = new Probe(tracer);
     const memory = options.transport === "memory" ? new MemoryTransport({ probe }) : null;
     const server = new SchedulerServer({
       listen_address: memory === null ? "tcp://127.0.0.1:0" : "inproc://scheduler",
@@ -84,13 +85,14 @@ export class WireRunner implements Runner {
       stamps,
       client: true,
       trace: recorder !== null,
+      ...(parts.probes === undefined ? {} : { plant: parts.probes.fleet }),
     };
     const fleet =
       memory === null
         ? new FleetThread(session, log)
         : new FleetSession(session, {
             transport: memory,
-            tracing: { host: recorder, own: null },
+            tracing: { host: tracer, own: null },
             recorder: null,
             log,
           });

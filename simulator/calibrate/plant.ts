@@ -1,0 +1,141 @@
+import type { Hop, Phase } from "../../src/trace/phases.ts";
+import type { Cause, Tracer } from "../../src/trace/tracer.ts";
+
+/** Delays that can be remembered; further spans of the phase are left alone. */
+const DELAYS_MAX = 1 << 16;
+const HEADER = 4;
+const NOWHERE = -1;
+
+/** What was planted within a window. */
+export interface Planted {
+  readonly delays: number;
+  /** From the beginning of each delay to its end, as the clock had it; the waits for a core are in it. */
+  readonly measured_ns: number;
+}
+
+/**
+ * Where delays are planted at the moment, and those that were: shared memory, so that the fleet's thread can be told
+ * between two repeats without a message of its own.
+ */
+export class Plant {
+  readonly memory: SharedArrayBuffer;
+  /** Phase id or NOWHERE, length of a delay in ns, delays so far, and at most; then beginning and end of each. */
+  readonly #cells: Float64Array;
+
+  constructor(memory?: SharedArrayBuffer) {
+    this.memory = memory ?? new SharedArrayBuffer(8 * (HEADER + 2 * DELAYS_MAX));
+    this.#cells = new Float64Array(this.memory);
+    if (memory === undefined) this.disarm();
+  }
+
+  /** From here on, each span of `phase` is delayed by `delay_ns`, up to `delays_max` of them. */
+  arm(phase: Phase, delay_ns: number, delays_max: number): void {
+    this.#cells[1] = delay_ns;
+    this.#cells[2] = 0;
+    this.#cells[3] = Math.min(delays_max, DELAYS_MAX);
+    this.#cells[0] = phase;
+  }
+
+  /** No more delays; those that were are remembered until the next are armed. */
+  disarm(): void {
+    this.#cells[0] = NOWHERE;
+  }
+
+  /** The delay that a span of this phase is due, in ns; 0 for none. */
+  dueNs(phase: Phase): number {
+    const cells = this.#cells;
+    return cells[0] === phase && cells[2]! < cells[3]! ? cells[1]! : 0;
+  }
+
+  record(start_ns: number, end_ns: number): void {
+    const cells = this.#cells;
+    const count = cells[2]!;
+    cells[HEADER + 2 * count] = start_ns;
+    cells[HEADER + 2 * count + 1] = end_ns;
+    cells[2] = count + 1;
+  }
+
+  /** What began and ended between the two moments. */
+  within(from_ns: number, to_ns: number): Planted {
+    const cells = this.#cells;
+    let delays = 0;
+    let measured_ns = 0;
+    for (let i = 0; i < cells[2]!; i++) {
+      const start_ns = cells[HEADER + 2 * i]!;
+      const end_ns = cells[HEADER + 2 * i + 1]!;
+      if (start_ns < from_ns || end_ns > to_ns) continue;
+      delays++;
+      measured_ns += end_ns - start_ns;
+    }
+    return { delays, measured_ns };
+  }
+}
+
+/** What is done in a planted span. */
+export type Delay = (tracer: Tracer, delay_ns: number) => void;
+
+/** Some tenths of a microsecond: a reading of the clock allocates, and collections are not what is planted. */
+const STEPS_BETWEEN_READINGS = 300;
+
+/** Computes until the time is over, as slow code would. */
+export function spin(tracer: Tracer, delay_ns: number): void {
+  const until_ns = tracer.now() + delay_ns;
+  let lot = 1;
+  do {
+    for (let i = 0; i < STEPS_BETWEEN_READINGS; i++) lot = (Math.imul(lot, 1_103_515_245) + 12_345) | 0;
+    // `lot` is asked for, so that the loop above cannot be left out.
+  } while (tracer.now() < until_ns || lot === until_ns);
+}
+
+/**
+ * Hands everything on to the tracer that records, and delays the spans that the plant names, right after they were
+ * entered: the code that is measured knows nothing of it.
+ */
+export class PlantingTracer implements Tracer {
+  readonly #tracer: Tracer;
+  readonly #plant: Plant;
+  readonly #delay: Delay;
+
+  constructor(tracer: Tracer, plant: Plant, delay: Delay = spin) {
+    this.#tracer = tracer;
+    this.#plant = plant;
+    this.#delay = delay;
+  }
+
+  now(): number {
+    return this.#tracer.now();
+  }
+
+  begin(cause: Cause): number {
+    return this.#tracer.begin(cause);
+  }
+
+  end(): number {
+    return this.#tracer.end();
+  }
+
+  enter(phase: Phase): number {
+    const entered_ns = this.#tracer.enter(phase);
+    const delay_ns = this.#plant.dueNs(phase);
+    if (delay_ns > 0) this.#pause(delay_ns);
+    return entered_ns;
+  }
+
+  #pause(delay_ns: number): void {
+    const start_ns = this.#tracer.now();
+    this.#delay(this.#tracer, delay_ns);
+    this.#plant.record(start_ns, this.#tracer.now());
+  }
+
+  exit(): number {
+    return this.#tracer.exit();
+  }
+
+  hop(hop: Hop, ns: number): void {
+    this.#tracer.hop(hop, ns);
+  }
+
+  hops(hop: Hop, ns: number, count: number): void {
+    this.#tracer.hops(hop, ns, count);
+  }
+}

@@ -1,0 +1,80 @@
+import type { Machine, RunFacts } from "./summary.ts";
+
+/** The document of `rsds calibrate --json`, `rsds.calibration/1`. */
+export interface Calibration {
+  readonly schema: "rsds.calibration/1";
+  readonly rsds: { readonly version: string };
+  readonly machine: Machine;
+  /** ISO 8601, UTC. */
+  readonly started_at: string;
+  readonly run: RunFacts;
+  /** How far attributed may be from planted, as a share of it. */
+  readonly bound: number;
+  readonly plants: readonly PlantRow[];
+  /** What was not planted, and why. */
+  readonly left_out: readonly { readonly planted_in: string; readonly reason: string }[];
+  readonly subtract?: readonly Subtraction[];
+  readonly cpu_profile?: ProfileAgreement;
+  /** Every figure is within its bound. */
+  readonly ok: boolean;
+}
+
+/** Known delays in one phase. Times are medians over the repeats, of one repeat each. */
+export interface PlantRow {
+  readonly planted_in: string;
+  readonly delays: number;
+  readonly delay_us: number;
+  /** delays × delay. */
+  readonly planted_ms: number;
+  /** The same by the clock: a thread that waits for a core in the middle of a delay is delayed for longer. */
+  readonly clocked_ms: number;
+  /** Growth of the phase against the repeats without plants. */
+  readonly attributed_ms: number;
+  /** attributed / clocked − 1. */
+  readonly error: number;
+  /** The other phases, those that moved most first; idle is not among them, since waiting is no work. */
+  readonly moved: readonly Movement[];
+  readonly ok: boolean;
+}
+
+export interface Movement {
+  readonly phase: string;
+  /** Median with the plant less the median without. */
+  readonly moved_ms: number;
+  /** Highest less lowest of the repeats without plants, and at least 1 % of what was planted. */
+  readonly noise_ms: number;
+}
+
+/** Two transports' difference against the phase that one of them lacks. Microseconds a task. */
+export interface Subtraction {
+  /** Such as "tcp − memory". */
+  readonly difference: string;
+  /** Difference of `scheduler_cpu_us_per_task`, which the kernel measures. */
+  readonly cpu_us_per_task: number;
+  readonly phase: string;
+  /** What the phase takes in the one less what it takes in the other. */
+  readonly phase_us_per_task: number;
+  /** What else differs between the two, by name. */
+  readonly side_effects: readonly { readonly name: string; readonly us_per_task: number }[];
+  /** (phase + side effects) / CPU − 1. */
+  readonly error: number;
+  readonly bound: number;
+  readonly ok: boolean;
+}
+
+/** The phases against V8's own sampling profile of the same repeats. */
+export interface ProfileAgreement {
+  readonly samples: number;
+  readonly rows: readonly ProfileRow[];
+  /** Largest difference in points. */
+  readonly points_max: number;
+  readonly bound_points: number;
+  readonly ok: boolean;
+}
+
+export interface ProfileRow {
+  readonly phase: string;
+  /** Share of the thread's time that was not idle. */
+  readonly recorded_share: number;
+  readonly sampled_share: number;
+}
