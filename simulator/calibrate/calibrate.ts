@@ -1,16 +1,16 @@
 import type { Movement, PlantRow } from "../../src/results/calibration.ts";
+import type { RunFacts } from "../../src/results/summary.ts";
 import { PHASE } from "../../src/trace/phases.ts";
+import type { FlushMode } from "../fleet/fleet-context.ts";
+import type { Release } from "../fleet/release.ts";
 import type { Runner } from "../run/measure.ts";
-import type { Dose, Garden, Observation, Site } from "./repeats.ts";
-
-/** How far attributed may be from planted. */
-export const ERROR_MAX = 0.05;
-
-/**
- * A phase that moved by less than this share of what was planted elsewhere has not taken any of it: a longer repeat
- * alone has more timers, interruptions and cold caches in it.
- */
-const LEAK_MAX = 0.01;
+import type { ZeroRunOptions } from "../run/options.ts";
+import { WireRunner } from "../run/wire-run.ts";
+import { runFacts } from "../run/zero-run.ts";
+import { parseWorkload } from "../workloads/index.ts";
+import { ERROR_MAX, isWithinNoise, LEAK_MAX } from "./bounds.ts";
+import { type Dose, Garden, isOfFleet, type Observation, type Site } from "./repeats.ts";
+import { median, spread } from "./statistics.ts";
 
 /** So that what the machine does meanwhile is in both. */
 const SITES_BETWEEN_CONTROLS = 3;
@@ -19,14 +19,14 @@ const SITES_BETWEEN_CONTROLS = 3;
 const WARM_UPS = 12;
 
 /** What a repeat's plants add up to at least. */
-const PLANTED_MS_MIN = 100;
+const PLANTED_MS_MIN = 200;
 /**
  * … and by how much they exceed the phase and its noise. A delay makes the batches that follow larger, so that the
  * phase itself shrinks a little: it must be too small against what was planted for that to count.
  */
-const PHASE_FACTOR = 20;
+const PHASE_FACTOR = 40;
 const NOISE_FACTOR = 10;
-const PLANTED_MS_MAX = 500;
+const PLANTED_MS_MAX = 800;
 const DELAY_NS_MIN = 2000;
 /** Forced collections in a repeat: each takes some milliseconds. */
 const COLLECTIONS_MAX = 40;
@@ -39,7 +39,7 @@ const SCHEDULER_SITES: readonly Site[] = (
 const GC_SITE: Site = { name: "gc", phase: PHASE.transition, plot: "gc", grows: "gc" };
 
 /** What can be planted in over a transport. */
-export function sitesOf(transport: "tcp" | "memory"): readonly Site[] {
+function sitesOf(transport: "tcp" | "memory"): readonly Site[] {
   const fleet: Site =
     transport === "tcp"
       ? { name: "fleet", phase: PHASE.worker, plot: "fleet", grows: "fleet work" }
@@ -53,7 +53,7 @@ interface Rounds {
 }
 
 /** Plants in each site in turn, `rounds` times, with repeats without plants between. */
-export async function plantAll(
+async function plantAll(
   runner: Runner,
   garden: Garden,
   sites: readonly Site[],
@@ -121,7 +121,7 @@ function rowOf(dose: Dose, planted: readonly Observation[], controls: readonly O
   const growths = planted.map(({ times }) => times.get(site.grows)! - base_ms);
   const clocked_ms = median(planted.map((one) => one.clocked_ms));
   const error = median(planted.map(({ clocked_ms }, i) => growths[i]! / clocked_ms - 1));
-  const moved = [...controls[0]!.times.keys()]
+  const movements = [...controls[0]!.times.keys()]
     .filter((phase) => phase !== site.grows && phase !== "idle")
     .map((phase): Movement => {
       const after = planted.map(({ times }) => times.get(phase)!);
@@ -129,6 +129,7 @@ function rowOf(dose: Dose, planted: readonly Observation[], controls: readonly O
       return { phase, moved_ms: median(after) - median(before(phase)), noise_ms };
     })
     .sort((a, b) => Math.abs(b.moved_ms) - Math.abs(a.moved_ms));
+  const moved = movements.filter(({ phase }) => !isOfFleet(phase));
   const delays = median(planted.map((one) => one.delays));
   // A collection has no length of its own choosing.
   const delay_ns = site.plot === "gc" ? (clocked_ms * 1e6) / delays : dose.delay_ns;
@@ -141,20 +142,60 @@ function rowOf(dose: Dose, planted: readonly Observation[], controls: readonly O
     attributed_ms: median(growths),
     error,
     moved,
+    moved_in_fleet: movements.filter(({ phase }) => isOfFleet(phase)),
     ok: Math.abs(error) <= ERROR_MAX && moved.every(isWithinNoise),
   };
 }
 
-export function isWithinNoise({ moved_ms, noise_ms }: Movement): boolean {
-  return Math.abs(moved_ms) <= noise_ms;
+/** What `rsds calibrate` runs on. */
+export interface CalibrateOptions {
+  readonly zero_workers: number;
+  readonly workload: string;
+  readonly transport: "tcp" | "memory";
+  readonly release: Release;
+  readonly flush: FlushMode;
+  readonly rounds: number;
+  readonly seed: number;
 }
 
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+/** What a zero run of these options is told. */
+function runOptions(options: CalibrateOptions): ZeroRunOptions {
+  const { rounds, ...rest } = options;
+  return { ...rest, scheduler: "workstealing", order: false, repeats: rounds, trace: "phases" };
 }
 
-function spread(values: readonly number[]): number {
-  return Math.max(...values) - Math.min(...values);
+/** The facts of the run, for the document. Throws WorkloadError. */
+export async function calibrationRun(options: CalibrateOptions): Promise<RunFacts> {
+  const workload = await parseWorkload(options.workload);
+  return runFacts(runOptions(options), workload, options.rounds);
+}
+
+/** Zero runs with plants: a row for each phase that the run has, and the names of those that it has not. */
+export async function calibratePhases(
+  options: CalibrateOptions,
+  version: string,
+  progress: { say(text: string): void; readonly signal: AbortSignal },
+): Promise<{ readonly rows: readonly PlantRow[]; readonly absent: readonly string[] }> {
+  const garden = new Garden();
+  const parts = {
+    options: runOptions(options),
+    workload: await parseWorkload(options.workload),
+    log: (text: string) => progress.say(text),
+    probes: garden,
+  };
+  const sites = sitesOf(options.transport);
+  const runner = await WireRunner.start(parts, version);
+  const aborted = new Promise<never>((_, reject) => {
+    progress.signal.addEventListener("abort", () => reject(new Error("interrupted")), { once: true });
+  });
+  try {
+    const planting = plantAll(runner, garden, sites, options.rounds, progress);
+    // When it is interrupted its peers are taken from under it: how it fails is of no interest.
+    planting.catch(() => undefined);
+    const rows = await Promise.race([planting, aborted]);
+    const absent = sites.filter(({ name }) => !rows.some((row) => row.planted_in === name));
+    return { rows, absent: absent.map(({ name }) => name) };
+  } finally {
+    await (progress.signal.aborted ? runner.abort() : runner.close());
+  }
 }

@@ -91,6 +91,11 @@ const FLEET_PHASES = [
   ["fleet write", PHASE.write],
 ] as const;
 
+/** A row of the fleet's own thread. */
+export function isOfFleet(phase: string): boolean {
+  return phase.startsWith("fleet ");
+}
+
 function phaseTimes(measured: Measured): PhaseTimes {
   const { phase_ns, gc_ns, idle_ns, unattributed_ns } = windowOf(measured, false);
   const times = new Map<string, number>();

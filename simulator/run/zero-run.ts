@@ -75,7 +75,8 @@ async function measureAll(parts: RunnerParts, progress: Progress, signal: AbortS
   return measured;
 }
 
-function runFacts(options: ZeroRunOptions, workload: Workload, repeats: number): RunInput["run"] {
+/** What the documents say of a run. */
+export function runFacts(options: ZeroRunOptions, workload: Workload, repeats: number): RunInput["run"] {
   return {
     workload: options.workload,
     tasks: workload.tasks,

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Command, CommanderError, Option } from "commander";
 import { rsdsVersion } from "../results/machine.ts";
+import { addCalibrateCommand, type CalibrateArguments, calibrateMain } from "./calibrate-command.ts";
 import { type FleetArguments, fleetMain } from "./fleet-command.ts";
 import { tolerateClosedStream } from "./log.ts";
 import { addRunOptions, positiveInteger, type RunArguments, WORKERS_MAX } from "./run-options.ts";
@@ -30,7 +31,7 @@ async function main(argv: readonly string[]): Promise<number> {
     .showHelpAfterError(false);
   addRunOptions(program).action((args: RunArguments) => {
     if (program.args.length > 0)
-      program.error(`unknown command '${program.args[0]}': the commands are scheduler and fleet`);
+      program.error(`unknown command '${program.args[0]}': the commands are scheduler, fleet and calibrate`);
     if (argv.length === 0) program.help({ error: true });
     if (args.zeroWorkers === undefined) program.error("say how many workers: --zero-workers N (see --help)");
     noteWireOptions(program, args);
@@ -38,6 +39,9 @@ async function main(argv: readonly string[]): Promise<number> {
   });
   schedulerCommand(program);
   program.hook("preSubcommand", () => refuseMisplaced(program));
+  addCalibrateCommand(program).action((args: CalibrateArguments) => {
+    command = (parts) => calibrateMain(args, parts);
+  });
   fleetCommand(program).action((address: string, args: FleetArguments) => {
     command = (parts) => fleetMain(address, args, parts);
   });

@@ -32,8 +32,10 @@ export interface PlantRow {
   readonly attributed_ms: number;
   /** attributed / clocked − 1. */
   readonly error: number;
-  /** The other phases, those that moved most first; idle is not among them, since waiting is no work. */
+  /** The other phases of the scheduler's thread; idle is not among them, since waiting is no work. */
   readonly moved: readonly Movement[];
+  /** The fleet's phases: shown, not judged. A thread that is waited for is woken by dearer system calls, for example. */
+  readonly moved_in_fleet: readonly Movement[];
   readonly ok: boolean;
 }
 

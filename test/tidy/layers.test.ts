@@ -31,6 +31,7 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
     "src/schedulers",
     "src/core",
     "src/comm",
+    "src/unpacker",
     "src/server",
     "src/results",
   ],

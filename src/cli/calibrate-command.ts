@@ -1,0 +1,113 @@
+import { type Command, Option } from "commander";
+import type { Calibration, PlantRow } from "../results/calibration.ts";
+import { renderCalibration } from "../results/calibration-table.ts";
+import { machineFacts, rsdsVersion } from "../results/machine.ts";
+import { textOptionsOf } from "../results/text.ts";
+import { positiveInteger, WORKERS_MAX } from "./run-options.ts";
+import type { CommandProcess } from "./zero-run-command.ts";
+
+export interface CalibrateArguments {
+  readonly zeroWorkers: number;
+  readonly workload: string;
+  readonly transport: "tcp" | "memory";
+  readonly flush: "turn" | "each";
+  readonly repeat: number;
+  readonly python?: string;
+  readonly json: boolean;
+  readonly quiet: boolean;
+}
+
+const FAILED = 1;
+const WRONG_USAGE = 2;
+const INTERRUPTED = 130;
+const RELEASE = "2026.8";
+
+/** Adds `rsds calibrate`. */
+export function addCalibrateCommand(program: Command): Command {
+  return program
+    .command("calibrate")
+    .description("plant known delays in zero runs and print planted against attributed")
+    .option("--zero-workers <n>", "how many zero workers", positiveInteger(WORKERS_MAX), 24)
+    .option("--workload <spec>", "as in a zero run", "merge:10000")
+    .addOption(
+      new Option("--transport <name>", "what is between scheduler and workers")
+        .choices(["tcp", "memory"])
+        .default("tcp"),
+    )
+    .addOption(
+      new Option("--flush <when>", "when a zero worker writes its reports")
+        .choices(["turn", "each"])
+        .default("turn"),
+    )
+    .option("--repeat <r>", "rounds of one repeat for each phase", positiveInteger(1000), 5)
+    .option(
+      "--python <path>",
+      "Python with distributed, for the unpacker's delays (default: as the scheduler)",
+    )
+    .option("--json", "print one JSON document", false)
+    .option("--quiet", "no progress on stderr", false);
+}
+
+/**
+ * `rsds calibrate`: 0, every figure is within its bound; 1, one is not, or it failed; 2, an unusable workload; 130,
+ * interrupted, without a result.
+ */
+export async function calibrateMain(
+  args: CalibrateArguments,
+  { stdout, stderr, signal }: CommandProcess,
+): Promise<number> {
+  const { WorkloadError } = await import("../../simulator/workloads/index.ts");
+  try {
+    const calibration = await calibrate(args, signal, (text) => {
+      if (!args.quiet) stderr.write(`${text}\n`);
+    });
+    if (args.json) stdout.write(`${JSON.stringify(calibration)}\n`);
+    else stdout.write(renderCalibration(calibration, textOptionsOf(stdout)));
+    return calibration.ok ? 0 : FAILED;
+  } catch (error) {
+    if (signal.aborted) return INTERRUPTED;
+    const text = error instanceof Error ? error.message : String(error);
+    stderr.write(`rsds calibrate: ${text.replaceAll("\n", " ")}\n`);
+    return error instanceof WorkloadError ? WRONG_USAGE : FAILED;
+  }
+}
+
+async function calibrate(
+  args: CalibrateArguments,
+  signal: AbortSignal,
+  say: (text: string) => void,
+): Promise<Calibration> {
+  const { calibratePhases, calibrationRun } = await import("../../simulator/calibrate/calibrate.ts");
+  const { plantInUnpacker } = await import("../../simulator/calibrate/unpacker.ts");
+  const { ERROR_MAX } = await import("../../simulator/calibrate/bounds.ts");
+  const started_at = new Date().toISOString();
+  const options = {
+    zero_workers: args.zeroWorkers,
+    workload: args.workload,
+    transport: args.transport,
+    release: RELEASE,
+    flush: args.flush,
+    rounds: args.repeat,
+    seed: 1,
+  } as const;
+  const run = await calibrationRun(options);
+  say(`${run.workload}: ${run.tasks} tasks, ${run.zero_workers} zero workers over ${run.transport}`);
+  const { rows, absent } = await calibratePhases(options, rsdsVersion(), { say, signal });
+  const left_out = absent.map((planted_in) => ({ planted_in, reason: "the run has no such span" }));
+  say("  the unpacker, with a Python client");
+  const unpacker = await plantInUnpacker(args.python ?? null, args.repeat, rsdsVersion(), signal);
+  const plants: PlantRow[] = [...rows];
+  if (typeof unpacker === "string") left_out.push({ planted_in: "unpacker", reason: unpacker });
+  else plants.push(unpacker);
+  return {
+    schema: "rsds.calibration/1",
+    rsds: { version: rsdsVersion() },
+    machine: machineFacts(),
+    started_at,
+    run,
+    bound: ERROR_MAX,
+    plants,
+    left_out,
+    ok: plants.every((row) => row.ok),
+  };
+}

@@ -1,0 +1,88 @@
+import type { Calibration, Movement, PlantRow } from "./calibration.ts";
+import { columns, grouped, percent, significant, styled, type TextOptions } from "./text.ts";
+
+/** The calibration as text for people. Ends with a newline. */
+export function renderCalibration(calibration: Calibration, options: TextOptions): string {
+  const { run, bound } = calibration;
+  const facts = [
+    `${grouped(run.tasks)} tasks`,
+    `${grouped(run.zero_workers)} zero workers`,
+    run.transport,
+    run.release,
+    `${run.repeats} ${run.repeats === 1 ? "round" : "rounds"}`,
+  ];
+  const sections = [
+    [
+      `${styled(options, "bold", `calibration on ${run.workload}`)}  ${styled(options, "dim", facts.join(" · "))}`,
+    ],
+    plantSection(calibration.plants, options),
+    calibration.left_out.map(({ planted_in, reason }) => `  ${planted_in}: not planted, ${reason}`),
+    [verdict(calibration, bound)],
+  ];
+  return sections
+    .filter((lines) => lines.length > 0)
+    .map((lines) => `${lines.join("\n")}\n`)
+    .join("\n");
+}
+
+function plantSection(plants: readonly PlantRow[], options: TextOptions): string[] {
+  if (plants.length === 0) return [];
+  const rows = [
+    [
+      "planted in",
+      "delays",
+      "of µs",
+      "= ms",
+      "clocked ms",
+      "attributed ms",
+      "error",
+      "moved most",
+      "by ms",
+      "noise ms",
+      "",
+    ],
+    ...plants.map((row) => {
+      const most = foremost(row.moved);
+      return [
+        row.planted_in,
+        grouped(row.delays),
+        significant(row.delay_us),
+        significant(row.planted_ms),
+        significant(row.clocked_ms),
+        significant(row.attributed_ms),
+        signedPercent(row.error),
+        ...(most === undefined
+          ? ["", "", ""]
+          : [most.phase, signed(most.moved_ms), significant(most.noise_ms)]),
+        row.ok ? "ok" : "OFF",
+      ];
+    }),
+  ];
+  return columns(rows, 1).map((line, i) => {
+    const style = i === 0 ? "dim" : plants[i - 1]?.ok === true ? null : "yellow";
+    return `  ${style === null ? line : styled(options, style, line)}`;
+  });
+}
+
+/** The phase that moved most, measured by its noise. */
+function foremost(moved: readonly Movement[]): Movement | undefined {
+  const size = ({ moved_ms, noise_ms }: Movement): number => Math.abs(moved_ms) / noise_ms;
+  return moved.toSorted((a, b) => size(b) - size(a))[0];
+}
+
+function verdict({ plants, ok }: Calibration, bound: number): string {
+  const worst = Math.max(0, ...plants.map(({ error }) => Math.abs(error)));
+  const what = `largest error ${percent(worst)} (bound ${percent(bound)})`;
+  const off = plants.filter((row) => !row.ok).map(({ planted_in }) => planted_in);
+  if (off.length === 0)
+    return `  ${what}; ${ok ? "all within their bounds" : "not all is within its bounds"}`;
+  return `  ${what}; off: ${off.join(", ")}`;
+}
+
+function signed(value: number): string {
+  return value < 0 ? `−${significant(-value)}` : `+${significant(value)}`;
+}
+
+function signedPercent(share: number): string {
+  return share < 0 ? `−${percent(-share)}` : `+${percent(share)}`;
+}
