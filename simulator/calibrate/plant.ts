@@ -78,7 +78,7 @@ export type Delay = (tracer: Tracer, delay_ns: number) => void;
 const STEPS_BETWEEN_READINGS = 300;
 
 /** Computes until the time is over, as slow code would. */
-export function spin(tracer: Tracer, delay_ns: number): void {
+function spin(tracer: Tracer, delay_ns: number): void {
   const until_ns = tracer.now() + delay_ns;
   let lot = 1;
   do {

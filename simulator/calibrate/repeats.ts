@@ -16,7 +16,7 @@ export interface Site {
 }
 
 /** Milliseconds of one repeat by phase. */
-export type PhaseTimes = ReadonlyMap<string, number>;
+type PhaseTimes = ReadonlyMap<string, number>;
 
 /** One repeat: what was planted in it, and where its time went. */
 export interface Observation {

@@ -48,7 +48,7 @@ export interface Movement {
 }
 
 /** Two transports' difference against the phase that one of them lacks. Microseconds a task. */
-export interface Subtraction {
+interface Subtraction {
   /** Such as "tcp − memory". */
   readonly difference: string;
   /** Difference of `scheduler_cpu_us_per_task`, which the kernel measures. */
@@ -65,7 +65,7 @@ export interface Subtraction {
 }
 
 /** The phases against V8's own sampling profile of the same repeats. */
-export interface ProfileAgreement {
+interface ProfileAgreement {
   readonly samples: number;
   readonly rows: readonly ProfileRow[];
   /** Largest difference in points. */
@@ -74,7 +74,7 @@ export interface ProfileAgreement {
   readonly ok: boolean;
 }
 
-export interface ProfileRow {
+interface ProfileRow {
   readonly phase: string;
   /** Share of the thread's time that was not idle. */
   readonly recorded_share: number;
