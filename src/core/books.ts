@@ -92,11 +92,11 @@ export class Books {
 
   /** The task with these key bytes, made in state released if there is none. */
   intern(bytes: Uint8Array, start: number, end: number): TaskId {
-    const found = this.keys.find(bytes, start, end);
+    const found = this.keys.probe(bytes, start, end);
     if (found !== NONE) return found;
     const task = this.tasks.create();
     this.state_counts[RELEASED]!++;
-    this.keys.insert(task, bytes, start, end);
+    this.keys.insertProbed(task, bytes, start, end);
     this.edges.addTask(task);
     this.replicas.addTask(task);
     this.wants.addTask(task);

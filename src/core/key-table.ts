@@ -2,6 +2,8 @@ import { NONE, type TaskId } from "../base/ids.ts";
 import { grown } from "../base/typed-arrays.ts";
 
 const CHUNK_BYTES = 1 << 20;
+/** A table of up to so many slots (1 MiB) does not shrink: graph after graph would rehash it up and down. */
+const SLOTS_KEPT = 1 << 18;
 
 interface Chunk {
   readonly bytes: Uint8Array;
@@ -21,6 +23,9 @@ export class KeyTable {
   #mask = 1023;
   #count = 0;
   readonly #seed: number;
+  /** Of the last {@link probe}. */
+  #probed_hash = 0;
+  #probed_slot = 0;
 
   // Columns by task id.
   #hash = new Int32Array(512);
@@ -85,13 +90,19 @@ export class KeyTable {
     return true;
   }
 
-  /** Gives the bytes to `id`. They must not be in the table yet. */
-  insert(id: TaskId, bytes: Uint8Array, start: number, end: number): void {
+  /** {@link find}, and when it answers NONE the next event may be {@link insertProbed} of the same bytes. */
+  probe(bytes: Uint8Array, start: number, end: number): TaskId {
     if (this.#count * 2 >= this.#mask) this.#rehash((this.#mask + 1) * 2);
+    this.#probed_hash = this.hash(bytes, start, end);
+    this.#probed_slot = this.#slotOf(this.#probed_hash, bytes, start, end);
+    return this.#slots[this.#probed_slot]!;
+  }
+
+  /** Gives the bytes that were not found just now to `id`. */
+  insertProbed(id: TaskId, bytes: Uint8Array, start: number, end: number): void {
     if (id >= this.#hash.length) this.#growColumns(id + 1);
-    const hash = this.hash(bytes, start, end);
-    this.#slots[this.#slotOf(hash, bytes, start, end)] = id;
-    this.#hash[id] = hash;
+    this.#slots[this.#probed_slot] = id;
+    this.#hash[id] = this.#probed_hash;
     this.#store(id, bytes, start, end);
     this.#count++;
   }
@@ -113,7 +124,7 @@ export class KeyTable {
     slots[hole] = NONE;
     this.#length[id] = ~this.#length[id]!;
     this.#count--;
-    if (mask > 1023 && this.#count * 16 < mask) this.#rehash((mask + 1) / 4);
+    if (mask >= SLOTS_KEPT && this.#count * 16 < mask) this.#rehash((mask + 1) / 4);
   }
 
   /** Gives the bytes of an unlinked key back. */

@@ -35,11 +35,11 @@ export class FramedMessage {
   /** True: `bytes` are valid only until the handler returns. */
   readonly transient: boolean;
   /** Index in `bytes` of the end of each frame. */
-  readonly #ends: number[];
+  readonly #ends: ArrayLike<number>;
   readonly #first: number;
 
   /** Only FrameReader and own() make one: the lengths at `start` must have been checked. */
-  constructor(bytes: Buffer, start: number, ends: number[], transient: boolean) {
+  constructor(bytes: Buffer, start: number, ends: ArrayLike<number>, transient: boolean) {
     this.bytes = bytes;
     this.start = start;
     this.frame_count = ends.length;
@@ -70,7 +70,7 @@ export class FramedMessage {
     return new FramedMessage(
       copy,
       0,
-      this.#ends.map((end) => end - this.start),
+      Float64Array.from(this.#ends, (end) => end - this.start),
       false,
     );
   }
@@ -256,20 +256,26 @@ function lengthsEnd(bytes: Buffer, start: number): number {
   return PRELUDE_BYTES + 8 * readU64(bytes, start + 8);
 }
 
-function frameEnds(bytes: Buffer, start: number): number[] {
+/** Where each frame ends. A graph has two frames a task, which a typed array takes without growing. */
+function frameEnds(bytes: Buffer, start: number): ArrayLike<number> {
   const count = readU64(bytes, start + 8);
   let end = start + lengthsEnd(bytes, start);
-  const ends: number[] = [];
+  if (count === 1) return [end + readU64(bytes, start + PRELUDE_BYTES)];
+  const ends = new Float64Array(count);
   for (let i = 0; i < count; i++) {
     end += readU64(bytes, start + PRELUDE_BYTES + 8 * i);
-    ends.push(end);
+    ends[i] = end;
   }
   return ends;
 }
 
-/** Exact up to 2^53, and far above every limit beyond. */
+/** Exact up to 2^53, and far above every limit beyond. The bytes must be there: this is read for each frame. */
 function readU64(bytes: Buffer, at: number): number {
-  return bytes.readUInt32LE(at) + TWO_32 * bytes.readUInt32LE(at + 4);
+  return readU32(bytes, at) + TWO_32 * readU32(bytes, at + 4);
+}
+
+function readU32(bytes: Buffer, at: number): number {
+  return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0;
 }
 
 /** Bytes ready for the socket: lengths and small frames joined, frames from 64 KiB on as they are (not copied). */

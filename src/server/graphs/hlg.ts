@@ -8,7 +8,8 @@ import type { FramedMessage } from "../../protocol/frames.ts";
 import { isCanonicalKey, type KeyBytes, keyBytes } from "../../protocol/keys.ts";
 import { packValue, unpackValue } from "../../protocol/msgpack.ts";
 import { toNumber, WireMap, type WireValue } from "../../protocol/values.ts";
-import { arrayCount, field, firstItem, mapCount, skip, startsWith } from "../stream/walk.ts";
+import { arrayCount, field, firstItem, mapCount, skip, startsWith, unsigned } from "../stream/walk.ts";
+import { readAnnotations } from "./annotations.ts";
 
 const name = (text: string): Uint8Array => packValue(text);
 const HLG = name("hlg");
@@ -21,6 +22,8 @@ const ANNOTATIONS = name("annotations");
 const MATERIALIZED = name("MaterializedLayer");
 const AS_LIST = name("as-list");
 const SERIALIZED_PLACEHOLDER = Buffer.concat([Uint8Array.of(0x81), name("__Serialized__")]);
+/** In place of a number of frames that is not known yet. */
+const OPEN = -1;
 const KEYS = name("keys");
 const PRIORITY = name("priority");
 
@@ -60,7 +63,7 @@ export class HlgReader {
   /** By task id; made when a guess first fails. */
   #index_of: Int32Array | null = null;
   readonly #layer_annotations: { readonly from: number; to: number; readonly annotations: WireMap }[] = [];
-  #header_start = 0;
+  /** Of the sub-header that was read last. */
   #header_length = -1;
   #header_frames = 0;
 
@@ -270,73 +273,103 @@ export class HlgReader {
     let at = firstItem(bytes, start);
     for (let i = 0; i < count; i++) {
       const value = skip(bytes, at, end);
-      const next = skip(bytes, value, end);
       this.tasks.push(this.#intern(at, value));
-      this.#addPayload(value, next);
       this.#dependency_start.push(0);
       this.#dependency_count.push(0);
       this.#order.push(0);
-      at = next;
+      at = this.#addPayload(value, end);
     }
+    this.#closePayload(NONE);
     return at;
   }
 
-  /** Two numbers a task: a frame and how many follow it, or minus the place of an inline value and its length. */
-  #addPayload(start: number, end: number): void {
+  /**
+   * Two numbers a task: a frame and how many follow it, or minus the place of an inline value and its length. Answers
+   * where the value at `start` ends.
+   */
+  #addPayload(start: number, end: number): number {
     const bytes = this.#bytes;
     if (!startsWith(bytes, start, SERIALIZED_PLACEHOLDER)) {
+      const after = skip(bytes, start, end);
       this.#payload.push(-start);
-      this.#payload.push(end - start);
-      return;
+      this.#payload.push(after - start);
+      return after;
     }
-    const frame = unpackValue(bytes, start + SERIALIZED_PLACEHOLDER.length, end);
-    if (typeof frame !== "number" || frame < 1 || frame >= this.#message.frame_count)
+    const number = start + SERIALIZED_PLACEHOLDER.length;
+    const after = skip(bytes, number, end);
+    const frame = unsigned(bytes, number);
+    if (frame < 1 || frame >= this.#message.frame_count)
       throw new ProtocolError("BAD_PLACEHOLDER", "a payload that refers to no frame");
-    const following = this.#subFrames(frame);
-    if (frame + following >= this.#message.frame_count)
+    this.#closePayload(frame);
+    this.#payload.push(frame);
+    this.#payload.push(OPEN);
+    return after;
+  }
+
+  /** Fills in how many frames follow that of the payload before, now that the next one's is known (NONE: the last). */
+  #closePayload(next: number): void {
+    const last = this.#payload.length - 1;
+    if (last < 0 || this.#payload.items[last] !== OPEN) return;
+    const frame = this.#payload.items[last - 1]!;
+    const message = this.#message;
+    // Peers number frames one after the other, and equal sub-headers are the rule: mostly the numbers tell as much as
+    // the bytes, which lie far apart in a large message and would each be waited for.
+    const expected =
+      next === frame + 1 + this.#header_frames &&
+      message.frameEnd(frame) - message.frameStart(frame) === this.#header_length;
+    const following = expected ? this.#header_frames : this.#subFrames(frame);
+    if (frame + following >= message.frame_count)
       throw new ProtocolError("BAD_PLACEHOLDER", "a payload with more frames than the message has");
     if (following > 1)
       throw new UnsupportedLayerError("a task whose payload has several frames, in a graph of 2022.12");
-    this.#payload.push(frame);
-    this.#payload.push(following);
+    this.#payload.items[last] = following;
   }
 
-  /** `num-sub-frames` of the sub-header in `frame`; neighbours mostly have equal sub-headers. */
+  /** `num-sub-frames` of the sub-header in `frame`. */
   #subFrames(frame: number): number {
-    const bytes = this.#bytes;
     const start = this.#message.frameStart(frame);
     const length = this.#message.frameEnd(frame) - start;
-    if (length === this.#header_length) {
-      let same = 0;
-      while (same < length && bytes[start + same] === bytes[this.#header_start + same]) same++;
-      if (same === length) return this.#header_frames;
-    }
-    const header = unpackValue(bytes, start, start + length);
+    const header = unpackValue(this.#bytes, start, start + length);
     const count = header instanceof WireMap ? toNumber(header.get("num-sub-frames")) : undefined;
     if (count === undefined || !Number.isInteger(count) || count < 0)
       throw new ProtocolError("BAD_PLACEHOLDER", "a payload whose sub-header has no num-sub-frames");
-    this.#header_start = start;
     this.#header_length = length;
     this.#header_frames = count;
     return count;
   }
 
   #dependencies(start: number, end: number, first: number): number {
+    const bytes = this.#bytes;
+    const count = mapCount(bytes, start, end);
+    if (count < 0) throw new ProtocolError("BAD_GRAPH", "a map was expected in a graph");
     let guess = first;
-    return this.#walk(start, end, (key, value) => {
-      const index = this.#indexAt(key, value, guess);
+    let at = firstItem(bytes, start);
+    for (let i = 0; i < count; i++) {
+      const value = skip(bytes, at, end);
+      const index = this.#indexAt(at, value, guess);
       guess = index + 1;
-      return this.#dependencyList(value, end, index);
-    });
+      at = this.#dependencySet(value, end, index);
+    }
+    return at;
   }
 
   /** A set (`{"__Set__": true, "as-list": […]}`) or a list of keys; answers where it ends. */
+  #dependencySet(at: number, end: number, index: number): number {
+    const bytes = this.#bytes;
+    const fields = mapCount(bytes, at, end);
+    if (fields < 0) return this.#dependencyList(at, end, index);
+    let position = firstItem(bytes, at);
+    for (let i = 0; i < fields; i++) {
+      const value = skip(bytes, position, end);
+      position = is(bytes, position, AS_LIST)
+        ? this.#dependencyList(value, end, index)
+        : skip(bytes, value, end);
+    }
+    return position;
+  }
+
   #dependencyList(at: number, end: number, index: number): number {
     const bytes = this.#bytes;
-    if (mapCount(bytes, at, end) >= 0)
-      return this.#walk(at, end, (key, value) =>
-        is(bytes, key, AS_LIST) ? this.#dependencyList(value, end, index) : skip(bytes, value, end),
-      );
     const count = arrayCount(bytes, at, end);
     if (count < 0) throw new ProtocolError("BAD_GRAPH", "dependencies that are no list");
     let position = firstItem(bytes, at);
@@ -360,21 +393,30 @@ export class HlgReader {
 
   /** False: the client leaves ordering to the scheduler. */
   #priorities(at: number, end: number): boolean {
-    if (mapCount(this.#bytes, at, end) < 0) return false;
+    const bytes = this.#bytes;
+    const count = mapCount(bytes, at, end);
+    if (count < 0) return false;
     let guess = 0;
     let ordered = 0;
-    this.#walk(at, end, (key, value) => {
-      const after = skip(this.#bytes, value, end);
-      const index = this.#indexAt(key, value, guess);
-      if (index < 0) return after;
+    let position = firstItem(bytes, at);
+    for (let i = 0; i < count; i++) {
+      const value = skip(bytes, position, end);
+      const index = this.#indexAt(position, value, guess);
+      position = skip(bytes, value, end);
+      if (index < 0) continue;
       guess = index + 1;
-      const order = toNumber(unpackValue(this.#bytes, value, after));
-      if (order === undefined) throw new ProtocolError("BAD_GRAPH", "a priority that is no number");
-      this.#order.items[index] = order;
+      this.#order.items[index] = this.#priority(value, position);
       ordered++;
-      return after;
-    });
+    }
     return ordered === this.tasks.length;
+  }
+
+  #priority(start: number, end: number): number {
+    const order = unsigned(this.#bytes, start);
+    if (order >= 0) return order;
+    const number = toNumber(unpackValue(this.#bytes, start, end));
+    if (number === undefined) throw new ProtocolError("BAD_GRAPH", "a priority that is no number");
+    return number;
   }
 
   #wanted(at: number, end: number): TaskId[] {
@@ -415,38 +457,6 @@ export class HlgReader {
     const key = keyBytes(unpackValue(bytes, start, end));
     return this.#builder.intern(key, 0, key.length);
   }
-}
-
-/** The annotations that a scheduler heeds, from a map of them; the whole map goes on to the worker. */
-function readAnnotations(map: WireMap): Parameters<GraphBuilder["annotate"]>[1] {
-  const priority = toNumber(map.get("priority"));
-  const retries = toNumber(map.get("retries"));
-  const workers = texts(map.get("workers"));
-  const resources = map.get("resources");
-  const restricted = workers !== null || resources instanceof WireMap;
-  return {
-    ...(priority === undefined ? {} : { user_priority: -priority }),
-    ...(retries === undefined ? {} : { retries }),
-    ...(restricted
-      ? {
-          restrictions: {
-            workers,
-            loose: map.get("allow_other_workers") === true,
-            resources: resources instanceof WireMap ? amounts(resources) : null,
-          },
-        }
-      : {}),
-    message: map,
-  };
-}
-
-function texts(value: WireValue | undefined): ReadonlySet<string> | null {
-  if (typeof value === "string") return new Set([value]);
-  return Array.isArray(value) && value.length > 0 ? new Set(value.map(String)) : null;
-}
-
-function amounts(map: WireMap): ReadonlyMap<string, number> {
-  return new Map(map.keys.map((key, i) => [String(key), toNumber(map.values[i]) ?? 0]));
 }
 
 /** True when the value at `at` is this text, written in the shortest form. */

@@ -50,6 +50,18 @@ export function startsWith(bytes: Uint8Array, at: number, text: Uint8Array): boo
   return true;
 }
 
+/** The unsigned integer at `at` (its bytes are known to be whole); −1: something else. */
+export function unsigned(bytes: Buffer, at: number): number {
+  const byte = bytes[at]!;
+  if (byte < 0x80) return byte;
+  if (byte === 0xcc) return bytes[at + 1]!;
+  if (byte === 0xcd) return bytes.readUInt16BE(at + 1);
+  if (byte === 0xce) return bytes.readUInt32BE(at + 1);
+  if (byte !== 0xcf) return -1;
+  const high = bytes.readUInt32BE(at + 1);
+  return high < 0x20_0000 ? high * 0x1_0000_0000 + bytes.readUInt32BE(at + 5) : -1;
+}
+
 /** Calls `visit` with the bounds of each key and value of the map at `at`; returns the position behind the map. */
 function walkMap(
   bytes: Buffer,

@@ -1,5 +1,5 @@
 import { NONE, type TaskId } from "../../base/ids.ts";
-import { grown } from "../../base/typed-arrays.ts";
+import { grown, viewOf } from "../../base/typed-arrays.ts";
 import type { Books } from "../../core/books.ts";
 import type { WorkerBook } from "../../core/worker-book.ts";
 import { ProtocolError } from "../../protocol/errors.ts";
@@ -7,8 +7,9 @@ import type { FramedMessage } from "../../protocol/frames.ts";
 import { isCanonicalKey, keyBytes } from "../../protocol/keys.ts";
 import { asBuffer, packValue, unpackValue } from "../../protocol/msgpack.ts";
 import { toNumber, type WireMap, type WireValue } from "../../protocol/values.ts";
+import { ReportTemplate } from "./report-template.ts";
 import type { TypeTable } from "./type-table.ts";
-import { arrayCount, firstItem, mapCount, skip, startsWith } from "./walk.ts";
+import { arrayCount, firstItem, mapCount, skip, startsWith, unsigned } from "./walk.ts";
 
 /** What a row of the columns reports. */
 export const FINISHED = 0;
@@ -66,6 +67,16 @@ export class WorkerReader {
   readonly #starts = new Int32Array(FIELDS.length);
   readonly #ends = new Int32Array(FIELDS.length);
   #guess: TaskId = NONE;
+  /** The form of the last task-finished, with what is not in its holes. */
+  readonly #template = new ReportTemplate();
+  #template_type = NONE;
+  /** Which hole has the value of each field (−1: none), and whether start and stop are holes of their own. */
+  readonly #hole_of = new Int32Array(FIELDS.length);
+  #start_hole = -1;
+  #stop_hole = -1;
+  /** Messages in a row that the template did not fit. */
+  #misses = 0;
+  #view: DataView = new DataView(new ArrayBuffer(0));
 
   constructor(books: Books, types: TypeTable) {
     this.#books = books;
@@ -90,6 +101,9 @@ export class WorkerReader {
     if (count < 0) throw new ProtocolError("BAD_STREAM_MESSAGE", "a stream message that is not a list");
     at = firstItem(bytes, at);
     this.messages = count;
+    // Packets mostly come in one and the same buffer.
+    if (this.#view.buffer !== bytes.buffer || this.#view.byteOffset !== bytes.byteOffset)
+      this.#view = viewOf(bytes);
     for (let i = 0; i < count; i++) at = this.#message(bytes, at, end, i);
     if (at !== end) throw new ProtocolError("TRAILING_BYTES", `${end - at} bytes after a stream message`);
   }
@@ -97,6 +111,8 @@ export class WorkerReader {
   /** One message of the list; returns the position behind it. */
   #message(bytes: Buffer, start: number, end: number, index: number): number {
     if (start >= end) throw new ProtocolError("TRUNCATED", "bytes end within a stream message");
+    const behind = this.#template.match(bytes, this.#view, start, end);
+    if (behind >= 0 && this.#matchedRow(bytes)) return behind;
     const count = mapCount(bytes, start, end);
     if (count < 0) throw new ProtocolError("BAD_STREAM_MESSAGE", "a message of a stream that is not a map");
     let at = firstItem(bytes, start);
@@ -112,23 +128,98 @@ export class WorkerReader {
       this.#starts[slot] = value;
       this.#ends[slot] = at;
     }
-    if (!plain || !this.#row(bytes, index)) this.#slowRow(bytes, start, at, index);
+    const what = plain ? this.#row(bytes, index) : -1;
+    if (what < 0) this.#slowRow(bytes, start, at, index);
+    else if (what === FINISHED && ++this.#misses >= MISSES_MAX) this.#learn(bytes, start, at);
     return at;
   }
 
-  /** False: not of the form that Dask writes, so that only {@link #slowRow} can tell. */
-  #row(bytes: Buffer, index: number): boolean {
-    const what = this.#op(bytes);
-    if (what === FINISHED) return this.#finishedRow(bytes);
-    if (what === ADDED) return this.#addedRows(bytes);
-    if (what === DROPPED) {
-      if (this.#starts[KEY] === 0) return false;
-      this.#pushKey(DROPPED, bytes, this.#starts[KEY]!, this.#ends[KEY]!);
-      return true;
-    }
-    if (isLongText(bytes[this.#starts[OP]!]!)) return false;
-    this.#push(OTHER, index);
+  /** A task-finished that the template fits: false if one of its values is not of the form that is expected. */
+  #matchedRow(bytes: Buffer): boolean {
+    const { starts, ends } = this.#template;
+    const hole_of = this.#hole_of;
+    const nbytes = unsigned(bytes, starts[hole_of[NBYTES]!]!);
+    const run_hole = hole_of[RUN_ID]!;
+    const run_id = run_hole < 0 ? 0 : unsigned(bytes, starts[run_hole]!);
+    if (nbytes < 0 || run_id < 0) return false;
+    const start_hole = this.#start_hole;
+    const timed = start_hole >= 0;
+    if (timed && (bytes[starts[start_hole]!] !== FLOAT || bytes[starts[this.#stop_hole]!] !== FLOAT))
+      return false;
+    const key = hole_of[KEY]!;
+    const row = this.#pushKey(FINISHED, bytes, starts[key]!, ends[key]!);
+    this.nbytes[row] = nbytes;
+    this.run_id[row] = run_id;
+    this.type[row] = this.#template_type;
+    this.start_s[row] = timed ? this.#view.getFloat64(starts[start_hole]! + 1) : 0;
+    this.stop_s[row] = timed ? this.#view.getFloat64(starts[this.#stop_hole]! + 1) : 0;
+    const list = hole_of[STARTSTOPS]!;
+    if (list >= 0) this.#compute(bytes, starts[list]!, ends[list]!, row);
+    this.#misses = 0;
     return true;
+  }
+
+  /** The message, a task-finished that {@link #finishedRow} has just read, is the template from here on. */
+  #learn(bytes: Buffer, start: number, end: number): void {
+    const template = this.#template;
+    template.learn(bytes, start, end);
+    this.#hole_of.fill(-1);
+    this.#start_hole = -1;
+    this.#misses = 0;
+    let holes = 0;
+    let seen = 0;
+    let at = firstItem(bytes, start);
+    for (let i = mapCount(bytes, start, end); i > 0; i--) {
+      const slot = fieldSlot(bytes, at, end);
+      const value = skip(bytes, at, end);
+      at = skip(bytes, value, end);
+      // Of fields that come twice the last one counts: the template would have to know which hole that is.
+      if (slot >= 0 && seen & (1 << slot)) {
+        template.forget();
+        return;
+      }
+      if (slot >= 0) seen |= 1 << slot;
+      // Of these a program has few: they are a part of the pattern.
+      if (slot === OP || slot === TYPE || slot === TYPENAME) continue;
+      if (slot === STARTSTOPS && this.#isOneCompute(bytes, value, at)) {
+        this.#start_hole = holes++;
+        this.#stop_hole = holes++;
+        template.hole(at - STOP.length - 18, at - STOP.length - 9);
+        template.hole(at - 9, at);
+        continue;
+      }
+      if (slot >= 0) this.#hole_of[slot] = holes;
+      holes++;
+      template.hole(value, at);
+    }
+    template.learned(end);
+    this.#template_type = this.type[this.count - 1]!;
+  }
+
+  /** `[{"action": "compute", "start": float, "stop": float}]`, in that order: what nearly every report has. */
+  #isOneCompute(bytes: Buffer, start: number, end: number): boolean {
+    return (
+      end - start === ONE_COMPUTE.length + 9 + STOP.length + 9 &&
+      startsWith(bytes, start, ONE_COMPUTE) &&
+      bytes[end - STOP.length - 18] === FLOAT &&
+      startsWith(bytes, end - STOP.length - 9, STOP) &&
+      bytes[end - 9] === FLOAT
+    );
+  }
+
+  /** What the message is, once it is in the columns; −1: not of Dask's form, so that only {@link #slowRow} can tell. */
+  #row(bytes: Buffer, index: number): number {
+    const what = this.#op(bytes);
+    if (what === FINISHED) return this.#finishedRow(bytes) ? what : -1;
+    if (what === ADDED) return this.#addedRows(bytes) ? what : -1;
+    if (what === DROPPED) {
+      if (this.#starts[KEY] === 0) return -1;
+      this.#pushKey(DROPPED, bytes, this.#starts[KEY]!, this.#ends[KEY]!);
+      return what;
+    }
+    if (isLongText(bytes[this.#starts[OP]!]!)) return -1;
+    this.#push(OTHER, index);
+    return what;
   }
 
   /**
@@ -313,6 +404,11 @@ const ACTION = Buffer.from("\xa6action", "latin1");
 const COMPUTE = Buffer.from("\xa7compute", "latin1");
 const START = Buffer.from("\xa5start", "latin1");
 const STOP = Buffer.from("\xa4stop", "latin1");
+const ONE_COMPUTE = Buffer.concat([Uint8Array.of(0x91, 0x83), ACTION, COMPUTE, START]);
+/** The type byte of a 64-bit float. */
+const FLOAT = 0xcb;
+/** So many messages that do not fit, one after the other, and the template is made anew. */
+const MISSES_MAX = 2;
 
 /** Text with a length of its own behind the first byte: the form for more than 31 bytes. */
 function isLongText(byte: number): boolean {
@@ -337,16 +433,4 @@ function fieldSlot(bytes: Buffer, at: number, end: number): number {
   for (const slot of FIELDS_BY_LENGTH[length]!)
     if (startsWith(bytes, at + 1, FIELD_BYTES[slot]!)) return slot;
   return -1;
-}
-
-/** The unsigned integer at `at` (its bytes are known to be whole); −1: something else. */
-function unsigned(bytes: Buffer, at: number): number {
-  const byte = bytes[at]!;
-  if (byte < 0x80) return byte;
-  if (byte === 0xcc) return bytes[at + 1]!;
-  if (byte === 0xcd) return bytes.readUInt16BE(at + 1);
-  if (byte === 0xce) return bytes.readUInt32BE(at + 1);
-  if (byte !== 0xcf) return -1;
-  const high = bytes.readUInt32BE(at + 1);
-  return high < 0x20_0000 ? high * 0x1_0000_0000 + bytes.readUInt32BE(at + 5) : -1;
 }

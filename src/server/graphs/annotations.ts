@@ -1,0 +1,34 @@
+import type { GraphBuilder } from "../../core/graph-builder.ts";
+import { toNumber, WireMap, type WireValue } from "../../protocol/values.ts";
+
+/** The annotations that a scheduler heeds, from a map of them; the whole map goes on to the worker. */
+export function readAnnotations(map: WireMap): Parameters<GraphBuilder["annotate"]>[1] {
+  const priority = toNumber(map.get("priority"));
+  const retries = toNumber(map.get("retries"));
+  const workers = texts(map.get("workers"));
+  const resources = map.get("resources");
+  const restricted = workers !== null || resources instanceof WireMap;
+  return {
+    ...(priority === undefined ? {} : { user_priority: -priority }),
+    ...(retries === undefined ? {} : { retries }),
+    ...(restricted
+      ? {
+          restrictions: {
+            workers,
+            loose: map.get("allow_other_workers") === true,
+            resources: resources instanceof WireMap ? amounts(resources) : null,
+          },
+        }
+      : {}),
+    message: map,
+  };
+}
+
+function texts(value: WireValue | undefined): ReadonlySet<string> | null {
+  if (typeof value === "string") return new Set([value]);
+  return Array.isArray(value) && value.length > 0 ? new Set(value.map(String)) : null;
+}
+
+function amounts(map: WireMap): ReadonlyMap<string, number> {
+  return new Map(map.keys.map((key, i) => [String(key), toNumber(map.values[i]) ?? 0]));
+}
