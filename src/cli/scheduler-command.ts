@@ -1,5 +1,6 @@
 import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
+import { DashboardListenError, type DashboardOptions } from "../dashboard/dashboard.ts";
 import { machineAddress } from "../server/peers/contact.ts";
 import type { ServerLog } from "../server/peers/log.ts";
 import {
@@ -18,7 +19,7 @@ import {
 } from "./scheduler-options.ts";
 
 /** Starts a server; rejects where it cannot listen. */
-export type StartServer = (options: ServerOptions) => Promise<RunningServer>;
+export type StartServer = (options: ServerOptions, dashboard: DashboardOptions) => Promise<RunningServer>;
 
 /** What the command needs of its process. */
 export interface SchedulerProcess {
@@ -72,11 +73,11 @@ async function serve(
   try {
     if (options.pid_file !== null) files.write(options.pid_file, String(process.pid));
     log.write("INFO", LINE);
-    const server = await start(await serverOptions(options, log));
+    const server = await start(await serverOptions(options, log), options.dashboard);
     log.write("INFO", LINE);
     // Deployment tools look for these words on stderr (SSHCluster).
     log.write("INFO", `  Scheduler at: ${server.address.padStart(25)}`);
-    log.write("INFO", "  dashboard at: none, rsds serves no dashboard yet");
+    log.write("INFO", `  dashboard at:  ${dashboardLink(server, options).padStart(25)}`);
     if (options.scheduler_file !== null) {
       files.write(options.scheduler_file, JSON.stringify(server.identityJson(), null, 2));
     }
@@ -113,8 +114,15 @@ async function serverOptions(options: SchedulerOptions, log: ServerLog): Promise
   };
 }
 
+/** Dask's default of `distributed.dashboard.link`. */
+function dashboardLink(server: RunningServer, options: SchedulerOptions): string {
+  const scheme = options.dashboard.tls === null ? "http" : "https";
+  const host = /^\w+:\/\/(.*):\d+$/.exec(server.address)?.[1] ?? "localhost";
+  return `${scheme}://${host}:${server.dashboard_port}/status`;
+}
+
 function startFailure(error: unknown, options: SchedulerOptions): string {
-  if (error instanceof StartError) return error.message;
+  if (error instanceof StartError || error instanceof DashboardListenError) return error.message;
   const code = error instanceof Error && "code" in error ? error.code : null;
   if (code === "EADDRINUSE") {
     return `Cannot listen on ${options.listen_address}: the port is taken. Choose another by --port, or --port 0 for any`;

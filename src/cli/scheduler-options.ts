@@ -1,4 +1,6 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { parseDashboardAddresses } from "../dashboard/address.ts";
+import { type DashboardOptions, DEFAULT_ROUTE_MODULES } from "../dashboard/dashboard.ts";
 import { interfaceAddress, isWildcardHost } from "../server/peers/contact.ts";
 
 /** `rsds scheduler`'s options, checked. */
@@ -14,6 +16,7 @@ export interface SchedulerOptions {
   readonly python: string | null;
   readonly trace: "off" | "phases" | "tasks";
   readonly zero_workers: number;
+  readonly dashboard: DashboardOptions;
 }
 
 /** Wrong usage: one line that says what to change, exit status 2. */
@@ -56,7 +59,24 @@ export function parseSchedulerOptions(argv: readonly string[], version: string):
     python: parsed.python ?? null,
     trace: parsed.trace,
     zero_workers: parsed.zeroWorkers,
+    dashboard: dashboardOptions(parsed),
   };
+}
+
+/** As in Dask, `--no-dashboard` takes only the page for people away: health, metrics and JSON stay. */
+function dashboardOptions(parsed: Parsed): DashboardOptions {
+  try {
+    return {
+      addresses: parseDashboardAddresses(parsed.dashboardAddress),
+      prefix: parsed.dashboardPrefix,
+      status_page: parsed.dashboard,
+      route_modules: DEFAULT_ROUTE_MODULES,
+      prometheus_namespace: "dask",
+      tls: null,
+    };
+  } catch (error) {
+    throw new UsageError(`--dashboard-address: ${error instanceof Error ? error.message : String(error)}`);
+  }
 }
 
 /** A time as Dask's `parse_timedelta` takes it: seconds, or a number and a unit. Answers milliseconds. */
@@ -98,6 +118,9 @@ interface Parsed {
   readonly python?: string;
   readonly trace: "off" | "phases" | "tasks";
   readonly zeroWorkers: number;
+  readonly dashboardAddress: string;
+  readonly dashboardPrefix: string;
+  readonly dashboard: boolean;
 }
 
 interface Unsupported {
@@ -107,7 +130,6 @@ interface Unsupported {
 
 const DEFAULT_PORT = 8786;
 const NO_TLS = "leave the --tls options out, and keep to a network that you trust or a tunnel";
-const NO_DASHBOARD = "leave it out, there is no dashboard to serve";
 /** A mistyped number should not fill the machine. */
 const ZERO_WORKERS_MAX = 1_000_000;
 
@@ -116,12 +138,13 @@ const UNSUPPORTED: readonly (readonly [flags: string, help: string, instead: str
   ["--tls-ca-file <PATH>", "CA cert(s) file for TLS (in PEM format)", NO_TLS],
   ["--tls-cert <PATH>", "certificate file for TLS (in PEM format)", NO_TLS],
   ["--tls-key <PATH>", "private key file for TLS (in PEM format)", NO_TLS],
-  ["--dashboard-address <TEXT>", "Address on which to listen for diagnostics dashboard", NO_DASHBOARD],
-  ["--dashboard", "Launch the Dashboard", NO_DASHBOARD],
   ["--jupyter", "Start a Jupyter Server in the same process", "leave it out, and start Jupyter by itself"],
-  ["--show", "Show web UI (DEPRECATED)", NO_DASHBOARD],
-  ["--dashboard-prefix <TEXT>", "Prefix for the dashboard app", NO_DASHBOARD],
-  ["--use-xheaders <BOOLEAN>", "Use xheaders in dashboard app (DEPRECATED)", NO_DASHBOARD],
+  ["--show", "Show web UI (DEPRECATED)", "leave it out, and open the dashboard's address"],
+  [
+    "--use-xheaders <BOOLEAN>",
+    "Use xheaders in dashboard app (DEPRECATED)",
+    "leave it out, links are relative",
+  ],
   [
     "--preload <TEXT...>",
     "Module that should be loaded by the scheduler process",
@@ -163,9 +186,13 @@ function schedulerCommand(
       new Option("--trace <WHAT>", "What is traced").choices(["off", "phases", "tasks"]).default("phases"),
     )
     .option("--zero-workers <N>", "Workers of our own that compute nothing", parseCount, 0);
+  command
+    .option("--dashboard-address <TEXT>", "Address on which to serve the dashboard over HTTP", ":8787")
+    .option("--dashboard-prefix <TEXT>", "Prefix of the dashboard's paths", "")
+    .option("--dashboard", "Serve the page for people under /status", true)
+    .option("--no-dashboard", "Leave that page out; /health, /metrics, /info and /json are served");
   for (const { option } of unsupported) command.addOption(option);
   command
-    .option("--no-dashboard", "Serve no dashboard: none is")
     .option("--no-jupyter", "Start no Jupyter Server: none is")
     .option("--no-show", "Show no web UI: none is");
   return { command, unsupported };

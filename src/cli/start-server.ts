@@ -1,4 +1,6 @@
+import { Dashboard, type DashboardOptions } from "../dashboard/dashboard.ts";
 import { rsdsVersion } from "../results/machine.ts";
+import { ClusterReader } from "../server/cluster-reader.ts";
 import type { RunningServer, ServerOptions } from "../server/peers/options.ts";
 import { SchedulerServer } from "../server/server.ts";
 import { Recorder } from "../trace/recorder.ts";
@@ -6,7 +8,10 @@ import { Probe } from "../trace/tracer.ts";
 import { StartError } from "./scheduler-options.ts";
 
 /** The composition root of `rsds scheduler`: the server, and with `--zero-workers` a fleet in a thread beside it. */
-export async function startServer(options: ServerOptions): Promise<RunningServer> {
+export async function startServer(
+  options: ServerOptions,
+  dashboard_options: DashboardOptions,
+): Promise<RunningServer> {
   const server = new SchedulerServer({
     listen_address: options.listen_address,
     contact_host: options.contact_host,
@@ -18,11 +23,16 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     version: rsdsVersion(),
     probe: new Probe(options.trace === "off" ? null : new Recorder()),
   });
-  const address = await server.start();
+  const dashboard = await startDashboard(server, dashboard_options, options);
+  const address = await server.start().catch((error: unknown) => {
+    dashboard.close();
+    throw error;
+  });
   server.peers.startTimers(options.worker_ttl_ms, options.idle_timeout_ms);
   const closeFleet = options.zero_workers > 0 ? await startFleet(server, options) : null;
   return {
     address,
+    dashboard_port: dashboard.port,
     // Whoever ends the server ends its fleet: a thread would keep the process.
     finished: server.finished.then(async (reason) => {
       await closeFleet?.();
@@ -34,6 +44,20 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       await server.close(reason);
     },
   };
+}
+
+/** Before the server listens, as in Dask: whoever connects finds the dashboard's port in its identity. */
+async function startDashboard(
+  server: SchedulerServer,
+  dashboard_options: DashboardOptions,
+  options: ServerOptions,
+): Promise<Dashboard> {
+  const { context } = server.peers;
+  const reader = new ClusterReader(server.scheduler, server.cluster, context);
+  const dashboard = await Dashboard.start(reader, dashboard_options, options.log);
+  context.server.services.set("dashboard", dashboard.port);
+  server.finished.then(() => dashboard.close(), undefined);
+  return dashboard;
 }
 
 /** Rejects when the fleet cannot start, with nothing left running: neither its thread nor the server. */

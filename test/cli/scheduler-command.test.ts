@@ -27,6 +27,7 @@ async function start(options: ServerOptions): Promise<RunningServer> {
   world.server.startTimers(options.worker_ttl_ms, options.idle_timeout_ms);
   return {
     address: world.server.context.server.address,
+    dashboard_port: 8787,
     finished,
     identityJson: () => world.server.identityJson(),
     close: (reason) => world.stop(reason),
@@ -75,7 +76,7 @@ describe("rsds scheduler", () => {
       `INFO - ${"-".repeat(47)}\n`,
       `INFO - ${"-".repeat(47)}\n`,
       `INFO -   Scheduler at: ${at.padStart(25)}\n`,
-      "INFO -   dashboard at: none, rsds serves no dashboard yet\n",
+      `INFO -   dashboard at:  ${"http://127.0.0.1:8787/status".padStart(25)}\n`,
       "INFO - Received signal SIGTERM (15)\n",
       "INFO - Closing scheduler. Reason: signal-15\n",
       "INFO - Scheduler closing all comms\n",

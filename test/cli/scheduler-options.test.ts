@@ -63,11 +63,8 @@ describe("what is not supported yet says so", () => {
     [["--tls-ca-file", "x"], "--tls-ca-file"],
     [["--tls-cert", "x"], "--tls-cert"],
     [["--tls-key", "x"], "--tls-key"],
-    [["--dashboard-address", ":8787"], "--dashboard-address"],
-    [["--dashboard"], "--dashboard"],
     [["--jupyter"], "--jupyter"],
     [["--show"], "--show"],
-    [["--dashboard-prefix", "/p"], "--dashboard-prefix"],
     [["--use-xheaders", "true"], "--use-xheaders"],
     [["--preload", "a.py"], "--preload"],
     [["--preload", "a.py", "--preload", "b.py"], "--preload"],
@@ -81,15 +78,7 @@ describe("what is not supported yet says so", () => {
   });
 
   test("options that ask for nothing are satisfied", () => {
-    const argv = [
-      "--no-dashboard",
-      "--no-jupyter",
-      "--no-show",
-      "--use-xheaders",
-      "False",
-      "--dashboard-prefix",
-      "",
-    ];
+    const argv = ["--no-jupyter", "--no-show", "--use-xheaders", "False", "--dashboard-prefix", ""];
     expect(parse(...argv)).toEqual(parse());
   });
 
@@ -106,7 +95,7 @@ test("the rest is read", () => {
     "--pid-file p --scheduler-file s --idle-timeout 5m --scheduler random --python /py --trace tasks".split(
       " ",
     );
-  expect(parse(...argv, "--zero-workers", "168")).toEqual({
+  expect(parse(...argv, "--zero-workers", "168")).toMatchObject({
     listen_address: "tcp://:8786",
     wildcard: true,
     pid_file: "p",
@@ -116,6 +105,36 @@ test("the rest is read", () => {
     python: "/py",
     trace: "tasks",
     zero_workers: 168,
+  });
+});
+
+describe("the dashboard", () => {
+  test.each([
+    [[], [{ host: "0.0.0.0", port: 8787 }], true, ""],
+    [["--dashboard-address", "0"], [{ host: "0.0.0.0", port: 0 }], true, ""],
+    [["--dashboard-address", "h:12", "--no-dashboard"], [{ host: "h", port: 12 }], false, ""],
+    [["--dashboard-address", "h", "--dashboard"], [{ host: "h", port: 0 }], true, ""],
+    [
+      ["--dashboard-address", "[::1]:9", "--dashboard-prefix", "/p/"],
+      [{ host: "::1", port: 9 }],
+      true,
+      "/p/",
+    ],
+    [
+      ["--dashboard-address", ":1,:2"],
+      [
+        { host: "0.0.0.0", port: 1 },
+        { host: "0.0.0.0", port: 2 },
+      ],
+      true,
+      "",
+    ],
+  ])("%j", (argv, addresses, status_page, prefix) => {
+    expect(parse(...argv).dashboard).toMatchObject({ addresses, status_page, prefix });
+  });
+
+  test.each(["::1", "h:x", "h:70000", "http://h:1/x"])("an address %s is refused in one line", (address) => {
+    expect(refusal("--dashboard-address", address)).toMatch(/^--dashboard-address: .*$/);
   });
 });
 

@@ -94,7 +94,7 @@ describe("the layer table of ARCHITECTURE.md", () => {
       rows.set(
         layer!,
         imports.match(
-          /\b(?:base|trace|protocol|ordering|schedulers|core|comm|unpacker|server|results|simulator)\b/g,
+          /\b(?:base|trace|protocol|ordering|schedulers|core|comm|unpacker|server|dashboard|config|results|simulator)\b/g,
         ) ?? [],
       );
     }

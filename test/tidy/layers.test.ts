@@ -21,8 +21,17 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
     "src/comm",
     "src/unpacker",
   ],
+  "src/dashboard": ["src/protocol", "src/server"],
   "src/results": ["src/base", "src/trace"],
-  "src/cli": ["src/base", "src/trace", "src/schedulers", "src/server", "src/results", "simulator"],
+  "src/cli": [
+    "src/base",
+    "src/trace",
+    "src/schedulers",
+    "src/server",
+    "src/dashboard",
+    "src/results",
+    "simulator",
+  ],
   simulator: [
     "src/base",
     "src/trace",

@@ -25,6 +25,8 @@ export interface ServerOptions {
 export interface RunningServer {
   /** Where peers reach it: never a wildcard. */
   readonly address: string;
+  /** Where HTTP is served. */
+  readonly dashboard_port: number;
   /** Resolves once the server has ended, for whatever reason; answers that reason. */
   readonly finished: Promise<string>;
   /** The document of the scheduler file: what `identity` answers, as plain JSON. */

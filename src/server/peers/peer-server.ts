@@ -10,6 +10,7 @@ import { EventBroker } from "../rpc/event-broker.ts";
 import { HANDLERS } from "../rpc/handlers.ts";
 import { identityMap } from "../rpc/identity.ts";
 import { MetadataStore } from "../rpc/metadata.ts";
+import { plainJson } from "../rpc/plain-json.ts";
 import { PluginStore } from "../rpc/plugin-store.ts";
 import { checkWorkerTtl } from "../rpc/restart.ts";
 import { DEFAULT_POOL_LIMITS, type PoolLimits, WorkerPool } from "../rpc/worker-pool.ts";
@@ -82,6 +83,7 @@ export class PeerServer {
         address: "",
         started_s: now_ms() / 1000,
         version: parts.version,
+        services: new WireMap(),
       },
       unknown_ops: new Map(),
       // After the current request's answer is on its way.
@@ -99,7 +101,7 @@ export class PeerServer {
 
   /** The scheduler file: what `identity` answers, as JSON. */
   identityJson(): unknown {
-    return toJson(identityMap(this.context, Number.POSITIVE_INFINITY, "all"));
+    return plainJson(identityMap(this.context, Number.POSITIVE_INFINITY, "all"));
   }
 
   /** Starts to look for silent workers, and, with `idle_timeout_ms`, for idleness. */
@@ -181,15 +183,4 @@ class Idleness {
     log.write("INFO", `Scheduler closing after being idle for ${this.#timeout_ms / 1000} s`);
     this.#context.shutdown("idle-timeout-exceeded");
   }
-}
-
-/** For people and tools that read the scheduler file; what JSON cannot hold is left to its text. */
-function toJson(value: unknown): unknown {
-  if (value instanceof WireMap) {
-    return Object.fromEntries(value.keys.map((key, i) => [String(key), toJson(value.values[i])]));
-  }
-  if (Array.isArray(value)) return value.map(toJson);
-  if (typeof value === "bigint") return value.toString();
-  if (typeof value === "object" && value !== null && "value" in value) return value.value;
-  return value;
 }

@@ -18,6 +18,9 @@ import { stackOf } from "./workers.ts";
 export class Clients {
   readonly #parts: RegistrationParts;
   readonly #ids = new DenseIds();
+  /** Registrations and removals so far. */
+  added = 0;
+  removed = 0;
 
   constructor(parts: RegistrationParts) {
     this.#parts = parts;
@@ -47,6 +50,7 @@ export class Clients {
       gone: false,
     };
     stream.write(frameMessage(encodeMessage([WireMap.of({ op: "stream-start" })])));
+    this.added++;
     cluster.clients.set(name, peer);
     cluster.addClient(peer);
     log.write("INFO", `Receive client connection: ${name}`);
@@ -73,6 +77,7 @@ export class Clients {
     );
     cluster.removeClient(peer, `remove-client-${now_ms() / 1000}`);
     peer.gone = true;
+    this.removed++;
     cluster.clients.delete(peer.name);
     this.#ids.giveBack(peer.id);
     events.forgetClient(peer.name);

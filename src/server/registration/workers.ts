@@ -44,6 +44,9 @@ export class Workers {
   readonly watchers = new Set<WorkerWatcher>();
   readonly #parts: RegistrationParts;
   readonly #ids = new DenseIds();
+  /** Registrations and removals so far. */
+  added = 0;
+  removed = 0;
 
   constructor(parts: RegistrationParts) {
     this.#parts = parts;
@@ -151,6 +154,7 @@ export class Workers {
     for (const watcher of this.watchers) watcher.onWorkerRemoving?.(peer);
     cluster.removeWorker(peer, { expected: reason.expected, stimulus_id: reason.stimulus_id });
     peer.status = "closed";
+    this.removed++;
     cluster.workers.delete(peer.address);
     this.addresses.remove(peer);
     this.#ids.giveBack(peer.id);
@@ -194,6 +198,7 @@ export class Workers {
 
   #add(peer: WorkerPeer): void {
     const { cluster, events, log } = this.#parts;
+    this.added++;
     cluster.workers.set(peer.address, peer);
     this.addresses.add(peer);
     cluster.addWorker(peer);

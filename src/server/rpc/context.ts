@@ -1,4 +1,4 @@
-import type { WireValue } from "../../protocol/values.ts";
+import type { WireMap, WireValue } from "../../protocol/values.ts";
 import type { Channel } from "../peers/channel.ts";
 import type { Cluster } from "../peers/cluster.ts";
 import type { Log } from "../peers/log.ts";
@@ -42,6 +42,8 @@ interface ServerFacts {
   /** Since when, in seconds since the epoch. */
   readonly started_s: number;
   readonly version: string;
+  /** Ports of further services by name: `dashboard`. */
+  readonly services: WireMap;
 }
 
 /** The handler answers nothing: it wrote its own reply, or none is wanted. */

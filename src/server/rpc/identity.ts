@@ -31,7 +31,7 @@ export function identityMap(context: RpcContext, workers_max: number, parts: "al
     type: "Scheduler",
     id: server.id,
     address: server.address,
-    services: new WireMap(),
+    services: server.services,
     started: floatValue(server.started_s),
     n_workers: cluster.workers.size,
     total_threads,

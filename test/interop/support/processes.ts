@@ -132,7 +132,8 @@ export class RealCluster {
       "127.0.0.1",
       "--port",
       "0",
-      "--no-dashboard",
+      "--dashboard-address",
+      "127.0.0.1:0",
       "--scheduler-file",
       file,
     ];
