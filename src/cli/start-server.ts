@@ -23,6 +23,7 @@ export async function startServer(
     version: rsdsVersion(),
     probe: new Probe(options.trace === "off" ? null : new Recorder()),
   });
+  server.diagnostics.story.start();
   const dashboard = await startDashboard(server, dashboard_options, options);
   const address = await server.start().catch((error: unknown) => {
     dashboard.close();

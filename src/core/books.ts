@@ -27,6 +27,9 @@ export interface TaskError {
   readonly worker: string;
 }
 
+/** Told of a change of a task's state, by their numbers. It must not change anything in turn. */
+export type TransitionFollower = (task: TaskId, from: number, to: number) => void;
+
 /** A steal that was asked for and is not answered yet. */
 export interface Steal {
   readonly id: number;
@@ -78,6 +81,7 @@ export class Books {
   readonly state_counts = new Int32Array(8);
   /** State changes so far: two equal readings mean that nothing happened between. */
   transition_count = 0;
+  readonly #followers = new Set<TransitionFollower>();
 
   constructor(key_seed: number) {
     this.keys = new KeyTable(key_seed);
@@ -126,6 +130,29 @@ export class Books {
     }
     this.restrictions.set(task, restrictions);
     this.tasks.flags[task]! |= FLAG_RESTRICTED;
+  }
+
+  /**
+   * Has `follower` called after each change of a state, until {@link unfollow}. Without followers nothing asks whether
+   * there are any: the method itself is replaced while there are.
+   */
+  follow(follower: TransitionFollower): void {
+    const followers = this.#followers;
+    followers.add(follower);
+    this.setState = (task, to): void => {
+      const from = this.tasks.state[task]!;
+      Books.prototype.setState.call(this, task, to);
+      for (const each of followers) each(task, from, to);
+    };
+  }
+
+  unfollow(follower: TransitionFollower): void {
+    this.#followers.delete(follower);
+    if (this.#followers.size === 0) Reflect.deleteProperty(this, "setState");
+  }
+
+  isActor(task: TaskId): boolean {
+    return (this.tasks.flags[task]! & FLAG_ACTOR) !== 0;
   }
 
   isWanted(task: TaskId): boolean {

@@ -76,6 +76,11 @@ export class KeyTable {
     return this.#slots[this.#slotOf(this.hash(bytes, start, end), bytes, start, end)]!;
   }
 
+  /** The hash of a key that is in the table. */
+  hashOf(id: TaskId): number {
+    return this.#hash[id]!;
+  }
+
   /**
    * True when task `id` is in the table with exactly these bytes: the cheap test of a guess before any hashing.
    * A task that was taken out never matches: its key may belong to another by now.

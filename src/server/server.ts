@@ -10,6 +10,8 @@ import { MonotonicClock } from "../trace/clock.ts";
 import type { Probe } from "../trace/tracer.ts";
 import { UnpackerPool } from "../unpacker/unpacker.ts";
 import { CoreCluster } from "./core-cluster.ts";
+import { Diagnostics } from "./diagnostics/diagnostics.ts";
+import { Reports } from "./diagnostics/reports.ts";
 import { GraphIntake } from "./graphs/intake.ts";
 import { HopBook } from "./hops.ts";
 import { TurnLoop } from "./loop.ts";
@@ -51,6 +53,7 @@ export class SchedulerServer {
   readonly loop: TurnLoop;
   readonly cluster: CoreCluster;
   readonly peers: PeerServer;
+  readonly diagnostics: Diagnostics;
   readonly hops: HopBook;
   readonly transport: Transport;
   readonly finished: Promise<string>;
@@ -92,7 +95,10 @@ export class SchedulerServer {
       now_ms: Date.now,
     });
     const { intake } = this;
-    this.streams = new Streams({ scheduler, cluster, outbox, loop, intake, types, clock, probe, hops });
+    const reports = new Reports(scheduler);
+    const stream_parts = { scheduler, cluster, outbox, loop, intake, types, clock, probe, hops, reports };
+    this.streams = new Streams(stream_parts);
+    this.diagnostics = new Diagnostics({ scheduler, cluster, outbox, intake, reports, now_ms: Date.now });
     this.transport = options.listen_address.startsWith("inproc://")
       ? (options.memory ?? new MemoryTransport({ probe }))
       : new TcpTransport({
@@ -116,12 +122,15 @@ export class SchedulerServer {
         listener: (connection) => handshakeAsListener(connection, { handshake_ms: limits.handshake_ms }),
         connector: (connection) => handshakeAsConnector(connection, { handshake_ms: limits.handshake_ms }),
       },
+      handlers: this.diagnostics.handlers,
       limits,
       log,
       version: options.version,
       shutdown: (reason) => void this.close(reason),
     });
     this.streams.context = this.peers.context;
+    const { workers } = this.peers.context.registration;
+    workers.heartbeat_followers.add((peer) => this.diagnostics.memory.onHeartbeat(peer));
   }
 
   /** A bug of ours in a turn: loud, and the end of the process only if the books are broken. */
@@ -173,6 +182,7 @@ export class SchedulerServer {
     this.outbox.flush();
     await this.peers.close(reason);
     this.loop.close();
+    this.diagnostics.close();
     await this.#unpacker?.close();
     this.#finish(reason);
   }

@@ -11,6 +11,7 @@ import { WireMap, type WireValue } from "../protocol/values.ts";
 import { PHASE } from "../trace/phases.ts";
 import type { Probe, Tracer } from "../trace/tracer.ts";
 import type { CoreCluster } from "./core-cluster.ts";
+import type { Reports } from "./diagnostics/reports.ts";
 import type { GraphIntake } from "./graphs/intake.ts";
 import type { HopBook } from "./hops.ts";
 import type { TurnLoop } from "./loop.ts";
@@ -40,6 +41,7 @@ export interface StreamsParts {
   readonly clock: Clock;
   readonly probe: Probe;
   readonly hops: HopBook;
+  readonly reports: Reports;
 }
 
 /** What waits of a client's stream while a graph of its is being opened. */
@@ -106,8 +108,12 @@ export class Streams implements StreamHandler {
     tracer: Tracer | null,
   ): void {
     const reader = this.#reader;
-    const { scheduler, hops } = this.#parts;
+    const { scheduler, hops, reports } = this.#parts;
     let decoded: WireValue = null;
+    if (reports.wanted) {
+      decoded = decodeMessage(message);
+      reports.read(decoded, peer, worker);
+    }
     for (let row = 0; row < reader.count; row++) {
       const what = reader.what[row]!;
       const task = reader.task[row]!;

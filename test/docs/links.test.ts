@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
-import { HANDLERS } from "../../src/server/rpc/handlers.ts";
+import { servedOperations } from "../server/support/served-operations.ts";
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), "../..");
 const PAGES = [
@@ -115,5 +115,5 @@ test("protocol.md lists the requests that are served", () => {
     .match(/^> .*$/gm)!
     .join(" ");
   const listed = [...lines.matchAll(/`([\w-]+)`/g)].map(([, op]) => op);
-  expect(listed).toEqual([...HANDLERS.keys()].sort());
+  expect(listed).toEqual(servedOperations());
 });

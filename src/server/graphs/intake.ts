@@ -47,6 +47,16 @@ export interface GraphIntakeParts {
   readonly now_ms: () => number;
 }
 
+/** A client's graph is in the books. */
+export interface GraphNews {
+  readonly client: string;
+  readonly wanted: readonly KeyBytes[];
+  /** All its tasks. */
+  readonly tasks: Int32Array;
+  /** The fields of its message; null for 2022.12's, which are not decoded. */
+  readonly fields: WireMap | null;
+}
+
 /** Graphs that are remembered for the summary. */
 const RECORDS_MAX = 10_000;
 
@@ -55,6 +65,8 @@ export class GraphIntake {
   readonly #parts: GraphIntakeParts;
   readonly #generations = new Generations();
   readonly records: GraphRecord[] = [];
+  /** Told of each graph, before anything of it runs. */
+  readonly followers = new Set<(news: GraphNews) => void>();
 
   constructor(parts: GraphIntakeParts) {
     this.#parts = parts;
@@ -111,7 +123,12 @@ export class GraphIntake {
       record.known_ns = known_ns;
       record.tasks = result.tasks;
       if (result.lost.length > 0) this.#lost(peer, client, readKeys(message, start, end));
-      else this.#stamp(reader.tasks.items.subarray(0, reader.count), known_ns, begun_ns);
+      else {
+        const tasks = reader.tasks.items.subarray(0, reader.count);
+        this.#stamp(tasks, known_ns, begun_ns);
+        if (this.followers.size > 0)
+          this.#tell({ client: peer.name, wanted: readKeys(message, start, end), tasks, fields: null });
+      }
     } catch (error) {
       if (tracer !== null) tracer.exit();
       builder.abort();
@@ -154,6 +171,10 @@ export class GraphIntake {
     });
     // The client's own order was only doubted: it has no cycle, so it stays.
     return ordered ? Int32Array.from({ length: count }, (_, i) => reader.orderOf(i)) : places;
+  }
+
+  #tell(news: GraphNews): void {
+    for (const follower of this.followers) follower(news);
   }
 
   /** submit→known, and the stamp that the next hop starts from. */
@@ -248,7 +269,10 @@ export class GraphIntake {
     record.insert_ns = known_ns - begun_ns;
     record.known_ns = known_ns;
     record.tasks = graph.task_count;
-    if (order !== null) this.#stamp(graph.taskIds(), known_ns, record.submitted_ns);
+    if (order !== null) {
+      this.#stamp(graph.taskIds(), known_ns, record.submitted_ns);
+      this.#tell({ client: peer.name, wanted, tasks: graph.taskIds(), fields });
+    }
     return order;
   }
 

@@ -4,7 +4,7 @@ import { frameMessage } from "../../protocol/frames.ts";
 import { encodeMessage } from "../../protocol/message.ts";
 import { WireMap } from "../../protocol/values.ts";
 import { Registration } from "../registration/registration.ts";
-import type { RpcContext } from "../rpc/context.ts";
+import type { HandlerTable, RpcContext } from "../rpc/context.ts";
 import { Datasets } from "../rpc/datasets.ts";
 import { EventBroker } from "../rpc/event-broker.ts";
 import { HANDLERS } from "../rpc/handlers.ts";
@@ -38,6 +38,8 @@ export interface PeerServerParts {
     listener(connection: Connection): Promise<Connection>;
     connector(connection: Connection): Promise<Connection>;
   };
+  /** Operations beside those of the table that every server has. */
+  readonly handlers?: HandlerTable;
   readonly limits: PeerLimits;
   readonly pool_limits?: PoolLimits;
   readonly log: Log;
@@ -52,6 +54,7 @@ export interface PeerServerParts {
 export class PeerServer {
   readonly context: RpcContext;
   readonly acceptor: Acceptor;
+  readonly handlers: HandlerTable;
   readonly #timers: NodeJS.Timeout[] = [];
   #checking_ttl = false;
 
@@ -91,7 +94,8 @@ export class PeerServer {
     };
     this.context.registration.workers.watchers.add(parts.shuffles);
     parts.shuffles.onEvent = (event) => events.publish(["p2p"], event);
-    this.acceptor = new Acceptor(HANDLERS, this.context, (connection) => handshake.listener(connection));
+    this.handlers = new Map([...HANDLERS, ...(parts.handlers ?? [])]);
+    this.acceptor = new Acceptor(this.handlers, this.context, (connection) => handshake.listener(connection));
   }
 
   /** The address that peers are told of. */

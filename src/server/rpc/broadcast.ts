@@ -1,11 +1,12 @@
 import { WireMap, type WireValue } from "../../protocol/values.ts";
 import { addressHost } from "../registration/addresses.ts";
 import type { Handler, RpcContext } from "./context.ts";
-import { exceptionValue, PythonError, pickledException } from "./python-error.ts";
+import { exceptionPickle, exceptionValue, PythonError } from "./python-error.ts";
 import type { Request } from "./request.ts";
 import { UnreachableError } from "./worker-pool.ts";
 
-type OnError = "raise" | "return" | "return_pickle" | "ignore";
+/** `text`: the error's words in place of the answer. */
+type OnError = "raise" | "return" | "return_pickle" | "ignore" | "text";
 
 /** One receiver: whom the answer is named after, and where the request goes. */
 interface Target {
@@ -44,8 +45,17 @@ function workerLogs(request: Request, context: RpcContext): Promise<WireValue> {
 
 /** Sends `message` to all workers; their answers by address. For plugins. */
 export function askAllWorkers(message: WireMap, context: RpcContext): Promise<WireMap> {
+  return broadcastToWorkers(message, "raise", context);
+}
+
+/** As {@link askAllWorkers}; `on_error`: what stands in the place of an answer that did not come. */
+export function broadcastToWorkers(
+  message: WireMap,
+  on_error: OnError,
+  context: RpcContext,
+): Promise<WireMap> {
   const targets = [...context.cluster.workers.keys()].map((worker) => ({ worker, address: worker }));
-  return sendToAll(message, targets, "raise", context);
+  return sendToAll(message, targets, on_error, context);
 }
 
 /** As {@link askAllWorkers}, to the nannies of the workers that have one. */
@@ -72,8 +82,9 @@ async function sendToAll(
           `broadcast to ${address} failed: ${known.message}`,
         );
         if (on_error === "ignore") return null;
+        if (on_error === "text") return [worker, known.message];
         if (on_error === "return") return [worker, exceptionValue(known)];
-        if (on_error === "return_pickle") return [worker, pickledException(known.python_name, known.message)];
+        if (on_error === "return_pickle") return [worker, exceptionPickle(known)];
         throw known;
       }
     }),
@@ -118,7 +129,7 @@ function forwarded(message: WireMap): WireMap {
 
 function asPythonError(error: unknown): PythonError {
   if (error instanceof PythonError) return error;
-  if (error instanceof UnreachableError) return new PythonError("OSError", error.message);
+  if (error instanceof UnreachableError) return new PythonError("CommClosedError", error.message);
   throw error;
 }
 

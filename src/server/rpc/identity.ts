@@ -50,9 +50,14 @@ export function sortedWorkers(context: RpcContext): WorkerPeer[] {
  * is named beside them.
  */
 function versions(request: Request, context: RpcContext): WireValue {
+  return versionsMap(request.optionalStrings("packages") ?? [], context);
+}
+
+/** What runs here: the packages that Dask compares, and those asked for. */
+export function versionsMap(asked: readonly string[], context: RpcContext): WireMap {
   const packages = WireMap.of({ python: null });
   for (const name of COMPARED_PACKAGES) packages.set(name, null);
-  for (const name of request.optionalStrings("packages") ?? []) packages.set(name, null);
+  for (const name of asked) packages.set(name, null);
   packages.set("rsds", context.server.version).set("node", process.versions.node);
   const { LANG, LC_ALL } = process.env;
   const host = WireMap.of({

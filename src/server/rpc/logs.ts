@@ -7,9 +7,18 @@ import { floatValue } from "./wire-shapes.ts";
 
 /** `get_logs {start?, n?, timestamps?}`: our own log, newest first, as [level, line] or [time, level, line]. */
 function getLogs(request: Request, context: RpcContext): WireValue {
-  const start_ms = (request.optionalNumber("start") ?? 0) * 1000;
-  const n = request.optionalNumber("n") ?? 0;
-  const timestamps = request.boolean("timestamps", false);
+  return logLines(context, {
+    start_ms: (request.optionalNumber("start") ?? 0) * 1000,
+    n: request.optionalNumber("n") ?? 0,
+    timestamps: request.boolean("timestamps", false),
+  });
+}
+
+/** The last `n` lines of our own log (0: all that are kept), newest first. */
+export function logLines(
+  context: RpcContext,
+  { start_ms, n, timestamps }: { start_ms: number; n: number; timestamps: boolean },
+): WireValue[] {
   const lines: WireValue[] = [];
   const { records } = context.log;
   for (let i = records.length - 1; i >= 0; i--) {

@@ -1,5 +1,5 @@
 import { packValue } from "../../protocol/msgpack.ts";
-import { Pickled, WireMap, type WireValue } from "../../protocol/values.ts";
+import { Pickled, Serialized, WireMap, type WireValue } from "../../protocol/values.ts";
 
 /** Exceptions that clients tell apart by type. Every Python that Dask runs on can import them. */
 const MODULES = {
@@ -11,6 +11,8 @@ const MODULES = {
   ValueError: "builtins",
   // What workers of a P2P shuffle expect.
   P2PConsistencyError: "distributed.shuffle._exceptions",
+  // What Dask raises where a peer cannot be reached or broke off: an OSError.
+  CommClosedError: "distributed.comm.core",
   // The same class as the built-in one from Python 3.11 on, and the one that callers catch before.
   TimeoutError: "asyncio.exceptions",
 } as const;
@@ -27,8 +29,21 @@ export class PythonError extends Error {
   }
 }
 
+/** A handler of a worker failed: whoever asked through us is to see that very exception, type and traceback included. */
+export class RemoteError extends PythonError {
+  /** The worker's `uncaught-error`, its exception unopened. */
+  readonly reply: WireMap;
+
+  constructor(reply: WireMap) {
+    const text = reply.get("exception_text");
+    super("Exception", typeof text === "string" ? text : "a request to a worker failed");
+    this.reply = reply;
+  }
+}
+
 /** The reply to a request whose handler failed, as distributed's `error_message(status="uncaught-error")`. */
 export function uncaughtError(error: PythonError): WireMap {
+  if (error instanceof RemoteError && error.reply.has("exception")) return error.reply;
   return WireMap.of({
     status: "uncaught-error",
     exception: pickledException(error.python_name, error.message),
@@ -40,9 +55,18 @@ export function uncaughtError(error: PythonError): WireMap {
 
 /** An exception as a value inside a message, which 2024 and later unpickle on arrival. */
 export function exceptionValue(error: PythonError): WireValue {
-  const pickle = pickledException(error.python_name, error.message);
+  const pickle = exceptionPickle(error);
   const header = WireMap.of({ "pickled-obj": pickle, compression: [], "num-sub-frames": 0 });
   return new Pickled(packValue(header), []);
+}
+
+/** The pickle of the exception that the error stands for. */
+export function exceptionPickle(error: PythonError): Uint8Array {
+  const exception = error instanceof RemoteError ? error.reply.get("exception") : null;
+  if (exception instanceof Uint8Array) return exception;
+  // Bytes, serialized as such: the frames are the pickle.
+  if (exception instanceof Serialized) return Buffer.concat(exception.frames);
+  return pickledException(error.python_name, error.message);
 }
 
 /**

@@ -2,7 +2,7 @@ import type { Connection, Transport } from "../../comm/connection.ts";
 import { decodeMessage } from "../../protocol/message.ts";
 import { WireMap, type WireValue } from "../../protocol/values.ts";
 import { Channel, ChannelClosedError } from "../peers/channel.ts";
-import { PythonError } from "./python-error.ts";
+import { PythonError, RemoteError } from "./python-error.ts";
 
 export interface PoolLimits {
   /** Connections open at once, in use or idle (Dask: half of the process's file limit). */
@@ -241,8 +241,7 @@ export async function ask(channel: Channel, message: WireMap): Promise<WireValue
   if (reply === null) throw new ChannelClosedError(channel.closed ?? "the connection ended");
   const value = decodeMessage(reply);
   if (value instanceof WireMap && value.get("status") === "uncaught-error") {
-    const text = value.get("exception_text");
-    throw new PythonError("Exception", typeof text === "string" ? text : "a request to a worker failed");
+    throw new RemoteError(value);
   }
   return value;
 }

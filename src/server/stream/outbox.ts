@@ -85,6 +85,8 @@ export class StreamOutbox implements Outbox {
   #touched: PeerQueue[] = [];
   /** msgpack of the stimulus_id that this turn's messages carry. */
   #stimulus = text("rsds-0");
+  /** As Dask names the cause of each compute-task, whatever led to it. */
+  #compute_stimulus = text("compute-task-0");
   #turn = 0;
   readonly #written = new IntStack(1024);
 
@@ -222,6 +224,11 @@ export class StreamOutbox implements Outbox {
 
   // ---- writing
 
+  /** The number of the turn at hand: what is queued now carries it in its stimulus_id. */
+  get turn(): number {
+    return this.#turn + 1;
+  }
+
   get pending(): boolean {
     return this.#touched.length > 0;
   }
@@ -230,6 +237,7 @@ export class StreamOutbox implements Outbox {
   flush(): void {
     if (this.#touched.length === 0) return;
     this.#stimulus = text(`rsds-${++this.#turn}`);
+    this.#compute_stimulus = text(`compute-task-${this.#turn}`);
     const touched = this.#touched;
     this.#touched = [];
     const { tracer } = this.#probe;
@@ -338,7 +346,7 @@ export class StreamOutbox implements Outbox {
     if (what === COMPUTE) {
       // Taken back or given to another since it was queued: the free-keys behind it does no harm.
       if ((tasks.run_id[task]! | 0) === argument && tasks.processing_on[task] === queue.worker) {
-        this.#compute.write(this.#packet, task, queue.release, this.#stimulus);
+        this.#compute.write(this.#packet, task, queue.release, this.#compute_stimulus);
         tasks.sequence[task] = queue.computes++;
         if (this.#probe.tracer !== null) this.#written.push(task);
       }

@@ -86,7 +86,7 @@ describe.each(RELEASES)("to a worker of %s", (release) => {
         expect(kinds, `${name} in ${release}`).toContain(kindOf(message.get(name)));
       }
     }
-    expect(message.get("stimulus_id")).toMatch(/^rsds-\d+$/);
+    expect(message.get("stimulus_id")).toMatch(/^compute-task-\d+$/);
   });
 
   test("priorities keep their sign and fraction", () => {
