@@ -2,6 +2,7 @@
 import { Command, CommanderError, Option } from "commander";
 import { rsdsVersion } from "../results/machine.ts";
 import { addCalibrateCommand, type CalibrateArguments, calibrateMain } from "./calibrate-command.ts";
+import { addCompareCommand, type CompareArguments, compareMain } from "./compare-command.ts";
 import { type FleetArguments, fleetMain } from "./fleet-command.ts";
 import { tolerateClosedStream } from "./log.ts";
 import { addRunOptions, positiveInteger, type RunArguments, WORKERS_MAX } from "./run-options.ts";
@@ -31,7 +32,9 @@ async function main(argv: readonly string[]): Promise<number> {
     .showHelpAfterError(false);
   addRunOptions(program).action((args: RunArguments) => {
     if (program.args.length > 0)
-      program.error(`unknown command '${program.args[0]}': the commands are scheduler, fleet and calibrate`);
+      program.error(
+        `unknown command '${program.args[0]}': the commands are scheduler, fleet, calibrate and compare`,
+      );
     if (argv.length === 0) program.help({ error: true });
     if (args.zeroWorkers === undefined) program.error("say how many workers: --zero-workers N (see --help)");
     noteWireOptions(program, args);
@@ -39,6 +42,9 @@ async function main(argv: readonly string[]): Promise<number> {
   });
   schedulerCommand(program);
   program.hook("preSubcommand", () => refuseMisplaced(program));
+  addCompareCommand(program).action((a: string, b: string, args: CompareArguments) => {
+    command = (parts) => compareMain(a, b, args, parts);
+  });
   addCalibrateCommand(program).action((args: CalibrateArguments) => {
     command = (parts) => calibrateMain(args, parts);
   });
