@@ -102,7 +102,9 @@ function warningsOf(a: Summary, b: Summary): string[] {
     }
   }
   if (rankTest(low(a.repeats.length), high(b.repeats.length)) > CHANCE_MAX)
-    warnings.push(`too few repeats (${a.repeats.length} and ${b.repeats.length}) to tell a difference from noise: use 5 or more`);
+    warnings.push(
+      `too few repeats (${a.repeats.length} and ${b.repeats.length}) to tell a difference from noise: use 5 or more`,
+    );
   return warnings;
 }
 
