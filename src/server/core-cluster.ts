@@ -119,9 +119,13 @@ export class CoreCluster implements Cluster {
   }
 
   removeClient(peer: ClientPeer, _stimulus_id: string): void {
-    const id = this.#client_ids.get(peer.name);
+    this.forgetWants(peer.name);
+  }
+
+  forgetWants(client: string): void {
+    const id = this.#client_ids.get(client);
     if (id === undefined) return;
-    this.#client_ids.delete(peer.name);
+    this.#client_ids.delete(client);
     this.#outbox.dropClient(id);
     this.#scheduler.clientLeft(id);
     this.#loop.touch();

@@ -126,6 +126,8 @@ export interface Cluster {
   /** A name that no client has (`published-…`) wants keys as a client does, without being told of them. */
   desireKeys(client: string, keys: readonly KeyBytes[]): void;
   releaseKeys(client: string, keys: readonly KeyBytes[], stimulus_id: string): void;
+  /** Such a name is of no more use: whatever it still wants, it does not any more. */
+  forgetWants(client: string): void;
   /** The state of the key goes to the client, as if it had just got there; unknown: it is told of a cancelled key. */
   reportKey(key: KeyBytes, client: string): void;
   /** Forgets all tasks and wants. Clients are told by the caller. */

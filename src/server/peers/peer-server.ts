@@ -3,6 +3,7 @@ import type { Connection, Transport } from "../../comm/connection.ts";
 import { frameMessage } from "../../protocol/frames.ts";
 import { encodeMessage } from "../../protocol/message.ts";
 import { WireMap } from "../../protocol/values.ts";
+import { Extensions } from "../extensions/extensions.ts";
 import { Registration } from "../registration/registration.ts";
 import type { HandlerTable, RpcContext } from "../rpc/context.ts";
 import { Datasets } from "../rpc/datasets.ts";
@@ -81,6 +82,7 @@ export class PeerServer {
       metadata: new MetadataStore(),
       datasets: new Datasets(cluster),
       shuffles: parts.shuffles,
+      extensions: new Extensions(cluster, log),
       server: {
         id: `Scheduler-${randomUUID()}`,
         address: "",
@@ -92,7 +94,10 @@ export class PeerServer {
       // After the current request's answer is on its way.
       shutdown: (reason) => void setImmediate(() => parts.shutdown(reason)),
     };
-    this.context.registration.workers.watchers.add(parts.shuffles);
+    const { registration, extensions } = this.context;
+    registration.workers.watchers.add(parts.shuffles);
+    registration.workers.watchers.add(extensions);
+    registration.clients.watchers.add(extensions);
     parts.shuffles.onEvent = (event) => events.publish(["p2p"], event);
     this.handlers = new Map([...HANDLERS, ...(parts.handlers ?? [])]);
     this.acceptor = new Acceptor(this.handlers, this.context, (connection) => handshake.listener(connection));

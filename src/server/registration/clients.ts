@@ -14,8 +14,14 @@ import { DenseIds } from "./ids.ts";
 import type { RegistrationParts } from "./registration.ts";
 import { stackOf } from "./workers.ts";
 
+/** Whoever must know which clients go. */
+export interface ClientWatcher {
+  onClientRemoved(peer: ClientPeer): void;
+}
+
 /** Registers clients and removes them. */
 export class Clients {
+  readonly watchers = new Set<ClientWatcher>();
   readonly #parts: RegistrationParts;
   readonly #ids = new DenseIds();
   /** Registrations and removals so far. */
@@ -81,6 +87,7 @@ export class Clients {
     cluster.clients.delete(peer.name);
     this.#ids.giveBack(peer.id);
     events.forgetClient(peer.name);
+    for (const watcher of this.watchers) watcher.onClientRemoved(peer);
     streams.onGone(peer);
     events.publish(["all"], WireMap.of({ action: "remove-client", client: peer.name }));
   }

@@ -2,6 +2,7 @@ import { frameMessage } from "../../protocol/frames.ts";
 import type { KeyBytes } from "../../protocol/keys.ts";
 import { encodeMessage } from "../../protocol/message.ts";
 import { toNumber, WireMap } from "../../protocol/values.ts";
+import { EXTENSION_CLIENT_OPS, EXTENSION_WORKER_OPS } from "../extensions/extensions.ts";
 import type { ClientPeer, WorkerPeer } from "../peers/cluster.ts";
 import type { RpcContext } from "../rpc/context.ts";
 import { topicsOf } from "../rpc/logs.ts";
@@ -23,6 +24,10 @@ const WORKER_OPS: ReadonlyMap<string, WorkerOp> = new Map<string, WorkerOp>([
   ["log-event", logEvent],
   ["add-keys", addKeysMessage],
   ["request-refresh-who-has", refreshWhoHas],
+  ...EXTENSION_WORKER_OPS.map(([op, handle]): [string, WorkerOp] => [
+    op,
+    (fields, peer, context) => handle(context.extensions, fields, peer),
+  ]),
 ]);
 
 /** The operations of a client's stream that are not about its graphs and wants. */
@@ -39,6 +44,10 @@ const CLIENT_OPS: ReadonlyMap<string, ClientOp> = new Map<string, ClientOp>([
   ["update-data", (fields, _peer, context) => void updateData(fields, context)],
   ["report-key", (fields, peer, context) => context.cluster.reportKey(fields.key("key"), peer.name)],
   ["publish_flush_batched_send", (fields, _peer, context) => context.datasets.flush(fields.string("uid"))],
+  ...EXTENSION_CLIENT_OPS.map(([op, handle]): [string, ClientOp] => [
+    op,
+    (fields, peer, context) => handle(context.extensions, fields, peer),
+  ]),
 ]);
 
 /**

@@ -1,4 +1,5 @@
 import type { WireMap, WireValue } from "../../protocol/values.ts";
+import type { Extensions } from "../extensions/extensions.ts";
 import type { Channel } from "../peers/channel.ts";
 import type { Cluster } from "../peers/cluster.ts";
 import type { Log } from "../peers/log.ts";
@@ -22,6 +23,7 @@ export interface RpcContext {
   readonly metadata: MetadataStore;
   readonly datasets: Datasets;
   readonly shuffles: Shuffles;
+  readonly extensions: Extensions;
   readonly server: ServerFacts;
   readonly limits: PeerLimits;
   readonly log: Log;

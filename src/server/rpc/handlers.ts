@@ -1,3 +1,4 @@
+import { EXTENSION_HANDLERS } from "../extensions/extensions.ts";
 import { SHUFFLE_HANDLERS } from "../shuffle/handlers.ts";
 import { BROADCAST_HANDLERS } from "./broadcast.ts";
 import type { HandlerTable } from "./context.ts";
@@ -31,4 +32,5 @@ export const HANDLERS: HandlerTable = new Map([
   ...LOG_HANDLERS,
   ...RESTART_HANDLERS,
   ...SHUFFLE_HANDLERS,
+  ...EXTENSION_HANDLERS,
 ]);

@@ -5,6 +5,7 @@ import { Pickled, Serialized, WireMap, type WireValue } from "../../protocol/val
 const MODULES = {
   Exception: "builtins",
   KeyError: "builtins",
+  NotImplementedError: "builtins",
   OSError: "builtins",
   RuntimeError: "builtins",
   TypeError: "builtins",

@@ -72,6 +72,15 @@ export class TinyCluster implements Cluster {
     this.releaseKeys(peer.name, keys, stimulus_id);
   }
 
+  forgetWants(client: string): void {
+    const wanted = [...this.tasks.values()].filter((task) => task.wanted_by.has(client));
+    this.releaseKeys(
+      client,
+      wanted.map((task) => task.key),
+      "forget",
+    );
+  }
+
   holders(key: KeyBytes): string[] | null {
     const task = this.tasks.get(keyId(key));
     return task === undefined ? null : [...task.holders].map((peer) => peer.address);

@@ -1,0 +1,48 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { RELEASES, RealCluster } from "./support/processes.ts";
+
+const SCENARIOS = [
+  "queue",
+  "queue_of_futures",
+  "queue_of_results_that_failed",
+  "queue_closed_with_futures_in_it",
+  "queue_between_tasks",
+  "variable",
+  "variable_of_a_future",
+  "variable_whose_reader_dies",
+  "lock",
+  "lock_whose_holder_dies",
+  "semaphore",
+  "multi_lock",
+  "event",
+];
+/** Gone in 2026. */
+const OLDER = ["pubsub"];
+
+interface Outcome {
+  readonly name: string;
+  readonly fault: string | null;
+}
+
+describe.each(RELEASES)("what clients and tasks of %s coordinate by", (release) => {
+  const names = release < "2026" ? [...SCENARIOS, ...OLDER] : SCENARIOS;
+  const cluster = new RealCluster(release);
+  let outcomes = new Map<string, string | null>();
+
+  beforeAll(async () => {
+    await cluster.startScheduler();
+    for (const name of ["a", "b"]) cluster.startWorker({ name });
+    const lines = (await cluster.runClient("coordination.py", names)).trim().split("\n");
+    outcomes = new Map(lines.map((line) => JSON.parse(line) as Outcome).map((one) => [one.name, one.fault]));
+  }, 180_000);
+
+  afterAll(() => cluster.close());
+
+  test.each(names)("%s", (name) => {
+    expect(outcomes.get(name)).toBe(null);
+  });
+
+  test("leaves the scheduler without a word of its own mistakes", () => {
+    expect(cluster.scheduler.output).not.toMatch(/met a bug|rsds: |is not known/);
+  });
+});
