@@ -5,8 +5,8 @@
 //     [--trace off] [--within 10]
 // Status 1 where the two differ by more than `--within` per cent.
 import { parseArgs } from "node:util";
-import { ownCpuS } from "./bench/proc.mjs";
-import { delay, end, rsdsBin, rsdsJson, startFleet, startScheduler } from "./bench/processes.mjs";
+import { ownCpuS, untilQuiet } from "./bench/proc.mjs";
+import { end, rsdsBin, rsdsJson, startFleet, startScheduler } from "./bench/processes.mjs";
 import { median, round, spread } from "./bench/statistics.mjs";
 
 const { TcpTransport } = await import("../dist/src/comm/tcp.js");
@@ -15,10 +15,6 @@ const { ClientStandIn } = await import("../dist/simulator/fleet/client.js");
 const { SystemFleetClock } = await import("../dist/simulator/fleet/clock.js");
 const { clientOrder, GraphMessage, packGraph } = await import("../dist/simulator/fleet/graph-message.js");
 const { parseWorkload, WorkloadError } = await import("../dist/simulator/workloads/index.js");
-
-/** A scheduler that used no tick of CPU for so long has worked off the release of the last graph. */
-const QUIET_MS = 200;
-const QUIET_MS_MAX = 30_000;
 
 async function inOneProcess(options) {
   const { workload, workers, repeat, trace } = options;
@@ -44,7 +40,7 @@ async function inTwoProcesses(options, workload, graph) {
     for (let repeat = 0; repeat <= options.repeat; repeat++) {
       const wanted = graph.wantedKeys(`-r${repeat}`);
       const chunks = graph.chunks(`-r${repeat}`);
-      await quiet(pid);
+      await untilQuiet(pid);
       const before_s = ownCpuS(pid);
       await client.submit(chunks, wanted);
       costs.push(((ownCpuS(pid) - before_s) * 1e6) / workload.tasks);
@@ -57,15 +53,6 @@ async function inTwoProcesses(options, workload, graph) {
     await end(fleet);
     await end(scheduler);
   }
-}
-
-async function quiet(pid) {
-  const deadline = performance.now() + QUIET_MS_MAX;
-  for (let used_s = ownCpuS(pid); performance.now() < deadline; used_s = ownCpuS(pid)) {
-    await delay(QUIET_MS);
-    if (ownCpuS(pid) === used_s) return;
-  }
-  throw new Error(`the scheduler is busy ${QUIET_MS_MAX / 1e3} s after the work was released`);
 }
 
 function readOptions() {

@@ -1,25 +1,10 @@
 // What the system says of other processes' CPU: Linux' /proc, nothing elsewhere.
 import { readdirSync, readFileSync } from "node:fs";
 
-/**
- * CPU time of each thread of a process that is alive now, in nanoseconds by thread id; null without /proc. The first
- * field of schedstat is exact but for the tick under way (4 ms); stat counts whole ticks of 10 ms.
- */
-export function threadsCpuNs(pid) {
-  let ids;
-  try {
-    ids = readdirSync(`/proc/${pid}/task`);
-  } catch (error) {
-    if (error.code === "ENOENT") return null;
-    throw error;
-  }
-  const threads = new Map();
-  for (const id of ids) {
-    const text = readOrNull(`/proc/${pid}/task/${id}/schedstat`);
-    if (text !== null) threads.set(Number(id), Number.parseInt(text, 10));
-  }
-  return threads;
-}
+/** A process that used less than this share of a core for so long has done what it was given. */
+const QUIET_SHARE = 0.2;
+const QUIET_MS = 200;
+const QUIET_MS_MAX = 60_000;
 
 /**
  * CPU seconds of a process, its ended threads and its living descendants included, from stat (whole ticks of 10 ms);
@@ -36,6 +21,16 @@ export function processCpuS(pid) {
 /** CPU seconds of the process alone, its ended threads included. */
 export function ownCpuS(pid) {
   return statOf(pid)?.cpu_s ?? null;
+}
+
+/** Waits until a scheduler has worked off the release of the last graph; heartbeats go on. */
+export async function untilQuiet(pid) {
+  const deadline = performance.now() + QUIET_MS_MAX;
+  for (let used_s = processCpuS(pid); performance.now() < deadline; used_s = processCpuS(pid)) {
+    await new Promise((resolve) => setTimeout(resolve, QUIET_MS));
+    if (processCpuS(pid) - used_s < (QUIET_SHARE * QUIET_MS) / 1e3) return;
+  }
+  throw new Error(`a scheduler is busy ${QUIET_MS_MAX / 1e3} s after its work was released`);
 }
 
 /** Linux has told times in hundredths of a second to programs for as long as there was a /proc. */

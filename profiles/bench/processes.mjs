@@ -9,6 +9,7 @@ export const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const START_MS_MAX = 60_000;
 const END_MS_MAX = 10_000;
 const POLL_MS = 20;
+const LINE_POLL_MS = 2;
 const STDERR_CHARS_KEPT = 4_000;
 
 const running = new Set();
@@ -28,11 +29,14 @@ export function rsdsBin(root = ROOT) {
   return bin;
 }
 
-/** Starts a process; its stdout and the end of its stderr are kept, `ended` resolves with both and its status. */
+/**
+ * Starts a process; its stdout and the end of its stderr are kept. `ended` resolves with both and its status; `over` is
+ * the same once it has ended, null before.
+ */
 export function start(command, args, options = {}) {
   const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], ...options });
   running.add(child);
-  const result = { child, stdout: "", stderr: "" };
+  const result = { child, stdout: "", stderr: "", over: null };
   child.stdout.setEncoding("utf8").on("data", (text) => {
     result.stdout += text;
   });
@@ -42,11 +46,13 @@ export function start(command, args, options = {}) {
   result.ended = new Promise((resolve, reject) => {
     child.once("error", (error) => {
       running.delete(child);
+      result.over = { status: error.message, stdout: "", stderr: "" };
       reject(new Error(`${command} does not start: ${error.message}`));
     });
     child.once("close", (status, signal) => {
       running.delete(child);
-      resolve({ status: status ?? signal, stdout: result.stdout, stderr: result.stderr });
+      result.over = { status: status ?? signal, stdout: result.stdout, stderr: result.stderr };
+      resolve(result.over);
     });
   });
   // Whoever awaits it hears of a failure; nobody has to.
@@ -77,7 +83,7 @@ export async function rsdsJson(args, { root = ROOT, node_args = [], env = proces
 export async function end(started) {
   started.child.kill("SIGINT");
   const timer = setTimeout(() => started.child.kill("SIGKILL"), END_MS_MAX);
-  await started.ended;
+  await started.ended.catch(() => undefined);
   clearTimeout(timer);
 }
 
@@ -91,7 +97,8 @@ export async function startScheduler([command, ...args]) {
   try {
     const started = start(command, [...args, "--scheduler-file", file]);
     await until(() => existsSync(file), `the scheduler ${command}`, started);
-    return { ...started, address: JSON.parse(readFileSync(file, "utf8")).address };
+    started.address = JSON.parse(readFileSync(file, "utf8")).address;
+    return started;
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -105,25 +112,37 @@ export async function startFleet(address, { workers, flush = "turn" }) {
   return fleet;
 }
 
+/** Polls: `what` is to be ready before its process ends or too much time is over. */
 async function until(ready, what, started) {
-  let ended = null;
-  started.ended.then(
-    (result) => {
-      ended = result;
-    },
-    (error) => {
-      ended = { status: error.message, stderr: "" };
-    },
-  );
   const deadline = performance.now() + START_MS_MAX;
   while (!ready()) {
-    if (ended !== null) throw new Error(`${what} ended with ${ended.status}: ${lastLine(ended.stderr)}`);
+    const { over } = started;
+    if (over !== null) throw new Error(`${what} ended with ${over.status}: ${lastLine(over.stderr)}`);
     if (performance.now() > deadline) throw new Error(`${what} did not start within ${START_MS_MAX / 1e3} s`);
     await delay(POLL_MS);
   }
 }
 
-export function delay(ms) {
+/** The next line of a process's stdout that was not read yet; rejects where it ends without one. */
+export async function nextLine(started, what) {
+  started.lines_read ??= 0;
+  let line;
+  const read = () => {
+    const lines = started.stdout.split("\n");
+    // What is behind the last newline is not a line yet.
+    line = lines.length > started.lines_read + 1 ? lines[started.lines_read] : undefined;
+    return line !== undefined;
+  };
+  while (!read()) {
+    const { over } = started;
+    if (over !== null) throw new Error(`${what} ended with ${over.status}: ${lastLine(over.stderr)}`);
+    await delay(LINE_POLL_MS);
+  }
+  started.lines_read++;
+  return line;
+}
+
+function delay(ms) {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
