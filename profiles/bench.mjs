@@ -25,12 +25,16 @@ const USAGE = `npm run bench -- [options]
   --save             writes the result to profiles/baselines, for machines of this kind
   --dask PYTHON|off  a Python whose dask is measured beside (default: .venvs/dask-2026.8.0, where it is there)
   --against COMMIT   builds COMMIT and runs it and this checkout in turn; status 1 where this one is slower
-  --rounds N         with --against: processes for each of the two (default 6; with --quick 3)
+  --rounds N         with --against: processes for each of the two (at least and by default 6; up to three times as
+                     many while noise leaves more than 2.5 % open)
   --trace LEVEL      with --against: off or phases (default phases)
   --fail-above P     per cent more that a case may cost (--against: 5; else only where it is given: the baseline)
   --json             the result as one JSON document on stdout
   --list             the names of the cases
 `;
+
+/** Fewer pairs of processes cannot tell a difference from chance. */
+const ROUNDS_MIN = 6;
 
 /** Wrong usage: status 2. */
 class UsageError extends Error {}
@@ -54,10 +58,10 @@ function readOptions() {
     },
   });
   if (!["off", "phases"].includes(values.trace)) throw new UsageError("--trace is off or phases");
-  const whole = (name, absent) => {
+  const whole = (name, absent, min = 1) => {
     const value = Number(values[name] ?? absent);
-    if (!Number.isInteger(value) || value < 1)
-      throw new UsageError(`--${name} must be a whole number above 0`);
+    if (!Number.isInteger(value) || value < min)
+      throw new UsageError(`--${name} must be a whole number of at least ${min}`);
     return value;
   };
   const above = values["fail-above"] === undefined ? null : Number(values["fail-above"]);
@@ -70,7 +74,7 @@ function readOptions() {
     // Each case has its own with --against.
     repeat: free_repeat ? undefined : whole("repeat", values.quick ? 2 : 5),
     seed: whole("seed"),
-    rounds: whole("rounds", values.quick ? 3 : 6),
+    rounds: whole("rounds", ROUNDS_MIN, ROUNDS_MIN),
     fail_above: above,
   };
 }

@@ -52,9 +52,13 @@ async function prepare(root, say) {
   rsdsBin(root);
 }
 
+/** Rounds are added until the ratio is known as well as this, as far as `EXTENSION` times as many. */
+const HALF_WIDTH_MAX = 0.025;
+const EXTENSION = 3;
+
 /**
- * A case in both checkouts, `rounds` processes each: A B, B A, A B, … Answers the scheduler's CPU in µs a task of each
- * repeat, by process.
+ * A case in both checkouts, at least `rounds` processes each: A B, B A, A B, … Answers the scheduler's CPU in µs a task
+ * of each repeat, by process, their ratio and what the noise leaves open of it.
  */
 export async function measureBoth(
   { args, repeat: settled },
@@ -62,25 +66,32 @@ export async function measureBoth(
   { rounds, repeat = settled, seed, trace },
 ) {
   const costs = roots.map(() => []);
-  for (let round = 0; round < rounds; round++) {
+  let interval = null;
+  for (let round = 0; round < rounds * EXTENSION; round++) {
     const order = round % 2 === 0 ? [0, 1] : [1, 0];
     for (const side of order) {
       const all = [...args, "--seed", seed, "--trace", trace, "--repeat", repeat];
       const { repeats } = await rsdsJson(all, { root: roots[side] });
       costs[side].push(repeats.map((one) => one.scheduler_cpu_us_per_task));
     }
+    if (round + 1 < rounds) continue;
+    interval = ratioInterval(costs[0], costs[1]);
+    if (interval.high - interval.low <= 2 * HALF_WIDTH_MAX) break;
   }
-  return { before: costs[0], after: costs[1], ...ratioInterval(costs[0], costs[1]) };
+  return { before: costs[0], after: costs[1], ...interval };
 }
 
-/** "slower" beyond what is allowed and what the noise leaves open; a smaller difference that is certain is told too. */
+/**
+ * "SLOWER": by more than `fail_above` per cent, and more than the noise leaves open. A smaller difference that is beyond
+ * the noise is told in small letters.
+ */
 export function verdict({ ratio, low, high }, fail_above) {
   if (low > 1) return ratio > 1 + fail_above / 100 ? "SLOWER" : "slower";
   return high < 1 ? "faster" : "same";
 }
 
 export function renderAgainst(results, commit, fail_above) {
-  const rows = [["µs CPU a task", commit.slice(0, 12), "this", "ratio", "90 % of chances", ""]];
+  const rows = [["µs CPU a task", commit.slice(0, 12), "this", "ratio", "95 % of chances", "pairs", ""]];
   for (const [name, both] of Object.entries(results)) {
     rows.push([
       name,
@@ -88,6 +99,7 @@ export function renderAgainst(results, commit, fail_above) {
       round(median(both.after.flat())),
       both.ratio.toFixed(3),
       `${both.low.toFixed(3)} – ${both.high.toFixed(3)}`,
+      String(both.before.length),
       verdict(both, fail_above),
     ]);
   }
