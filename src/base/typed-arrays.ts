@@ -45,8 +45,3 @@ export class IntStack {
     if (this.items.length > keep) this.items = new Int32Array(keep);
   }
 }
-
-/** The same memory, for reads of several bytes at once. */
-export function viewOf(bytes: Uint8Array): DataView {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}

@@ -1,5 +1,5 @@
 import { NONE, type TaskId } from "../../base/ids.ts";
-import { grown, viewOf } from "../../base/typed-arrays.ts";
+import { grown } from "../../base/typed-arrays.ts";
 import type { Books } from "../../core/books.ts";
 import type { WorkerBook } from "../../core/worker-book.ts";
 import { ProtocolError } from "../../protocol/errors.ts";
@@ -101,9 +101,9 @@ export class WorkerReader {
     if (count < 0) throw new ProtocolError("BAD_STREAM_MESSAGE", "a stream message that is not a list");
     at = firstItem(bytes, at);
     this.messages = count;
-    // Packets mostly come in one and the same buffer.
+    // Packets mostly come in one and the same buffer, as slices of different length: the view reaches to its end.
     if (this.#view.buffer !== bytes.buffer || this.#view.byteOffset !== bytes.byteOffset)
-      this.#view = viewOf(bytes);
+      this.#view = new DataView(bytes.buffer, bytes.byteOffset);
     for (let i = 0; i < count; i++) at = this.#message(bytes, at, end, i);
     if (at !== end) throw new ProtocolError("TRAILING_BYTES", `${end - at} bytes after a stream message`);
   }

@@ -1,8 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { NONE } from "../../../src/base/ids.ts";
+import type { WorkerBook } from "../../../src/core/worker-book.ts";
 import { ProtocolError } from "../../../src/protocol/errors.ts";
-import { type FramedMessage, frameMessage } from "../../../src/protocol/frames.ts";
+import { FRAME_LIMITS, type FramedMessage, FrameReader, frameMessage } from "../../../src/protocol/frames.ts";
 import { keyBytes, keyValue } from "../../../src/protocol/keys.ts";
 import { decodeMessage } from "../../../src/protocol/message.ts";
 import { packValue, unpackValue } from "../../../src/protocol/msgpack.ts";
@@ -38,7 +39,7 @@ interface Row {
 }
 
 /** A scheduler whose only worker processes {@link KNOWN}. */
-function busyRig(): { rig: Rig; read: (message: FramedMessage) => Row[] } {
+function busyRig(): { rig: Rig; busy: WorkerBook; read: (message: FramedMessage) => Row[] } {
   const rig = new Rig();
   const { book } = rig.worker("2026.8", KNOWN.length);
   const client = rig.client();
@@ -50,6 +51,7 @@ function busyRig(): { rig: Rig; read: (message: FramedMessage) => Row[] } {
   rig.turn();
   return {
     rig,
+    busy: book,
     read: (message) => {
       const types = new TypeTable();
       const reader = new WorkerReader(rig.scheduler.books, types);
@@ -257,7 +259,7 @@ function attempt(read: () => Row[]): Row[] | ProtocolError {
 }
 
 describe("the reader of workers' packets", () => {
-  const { rig, read } = busyRig();
+  const { rig, busy, read } = busyRig();
   const isKnown = (bytes: Uint8Array): boolean =>
     rig.scheduler.books.keys.find(bytes, 0, bytes.length) !== NONE;
 
@@ -348,6 +350,24 @@ describe("the reader of workers' packets", () => {
     });
     const rows = read(toMessage(packValue([fields])));
     expect(rows[0]).toMatchObject({ of: "a16b", name: "" });
+  });
+
+  test("takes packets of any length from one buffer that is used again", () => {
+    const types = new TypeTable();
+    const reader = new WorkerReader(rig.scheduler.books, types);
+    const memory = Buffer.alloc(1 << 16);
+    for (const count of [1, 2, 40, 3, 100]) {
+      const reports = Array.from({ length: count }, (_, i) =>
+        WireMap.of({ op: "task-finished", key: `k${i}`, nbytes: i, type: Buffer.from("t"), typename: "int" }),
+      );
+      const bytes = Buffer.concat(frameMessage([packValue(reports)]));
+      bytes.copy(memory);
+      new FrameReader(FRAME_LIMITS, (message) => {
+        reader.read(message, busy);
+        expect(rowsOf(rig, reader, types)).toEqual(expectedRows(message, isKnown));
+      }).push(memory.subarray(0, bytes.length), true);
+      expect(reader.count).toBe(count);
+    }
   });
 
   test("grows with the packet", () => {
