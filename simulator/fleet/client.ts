@@ -96,6 +96,11 @@ export class ClientStandIn {
     });
   }
 
+  /** What was submitted will never end: its promise rejects. */
+  giveUp(reason: string): void {
+    this.#fail(reason);
+  }
+
   /** Tells the scheduler that the keys are not wanted any more. */
   release(wanted: readonly Uint8Array[]): void {
     const keys = wanted.map((key) => new RawValue(key));

@@ -104,6 +104,8 @@ export class FleetSession implements FleetDriver {
   async start(): Promise<SessionStarted> {
     await this.fleet.start();
     await this.#client?.connect(this.#options.address, this.fleet.versions);
+    // Without workers the scheduler waits for others to come, and the client with it, for ever.
+    void this.fleet.closed.then((reason) => this.#client?.giveUp(`all zero workers are gone: ${reason}`));
     this.#mark = this.fleet.mark();
     return { addresses: this.fleet.addresses };
   }

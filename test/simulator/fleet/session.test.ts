@@ -149,6 +149,18 @@ describe("a fleet session", () => {
     await expect(submitted).rejects.toThrow("the scheduler ended the client's stream");
     await session.fleet.closed;
   });
+
+  test("rejects a submission when its last worker is gone, since nobody will finish it", async () => {
+    const { session, scheduler } = await start("2026.8", 1);
+    const { addresses } = await session.start();
+    await session.load(
+      packGraph({ ...mergeGraph(1), dependency_offsets: [0, 1, 2], dependency_ids: [1, 0] }, null),
+    );
+    await session.prepare("-0");
+    const submitted = session.submit();
+    setTimeout(() => scheduler.tell(addresses[0]!, computeTask("2024.12", "wrong")), 50);
+    await expect(submitted).rejects.toThrow("all zero workers are gone");
+  });
 });
 
 describe("the requests that a zero worker answers", () => {
