@@ -11,14 +11,17 @@ export interface LogOptions {
   readonly level: LogLevel;
   /** Dask's name of the part that speaks, in our family: `rsds.scheduler`. */
   readonly logger: string;
+  /** How many lines are kept; absent: Dask's default. */
+  readonly records_max?: number;
 }
 
 /** The log of a command: lines in distributed's format, one a record. */
 export function createLog(options: LogOptions): ServerLog {
   const least = LOG_LEVELS.indexOf(options.level);
-  return new ServerLog(options.logger, (record: LogRecord) => {
+  const sink = (record: LogRecord): void => {
     if (LOG_LEVELS.indexOf(record.level) >= least) options.stream.write(`${formatRecord(record)}\n`);
-  });
+  };
+  return new ServerLog(options.logger, sink, Date.now, options.records_max);
 }
 
 /**

@@ -2,21 +2,12 @@ import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { DashboardListenError, type DashboardOptions } from "../dashboard/dashboard.ts";
 import { machineAddress } from "../server/peers/contact.ts";
-import type { ServerLog } from "../server/peers/log.ts";
-import {
-  DEFAULT_PEER_LIMITS,
-  DEFAULT_WORKER_TTL_MS,
-  type RunningServer,
-  type ServerOptions,
-} from "../server/peers/options.ts";
+import { LOG_LEVELS, type ServerLog } from "../server/peers/log.ts";
+import { DEFAULT_PEER_LIMITS, type RunningServer, type ServerOptions } from "../server/peers/options.ts";
+import { InformationRequest, StartError, UsageError } from "./errors.ts";
 import { createLog, type LogStream } from "./log.ts";
-import {
-  InformationRequest,
-  parseSchedulerOptions,
-  type SchedulerOptions,
-  StartError,
-  UsageError,
-} from "./scheduler-options.ts";
+import { parseSchedulerOptions, type SchedulerOptions } from "./scheduler-options.ts";
+import { type Environment, loadSettings } from "./scheduler-settings.ts";
 
 /** Starts a server; rejects where it cannot listen. */
 export type StartServer = (options: ServerOptions, dashboard: DashboardOptions) => Promise<RunningServer>;
@@ -26,6 +17,8 @@ export interface SchedulerProcess {
   readonly stdout: LogStream;
   readonly stderr: LogStream;
   readonly version: string;
+  /** Where Dask's configuration is looked for. */
+  readonly env: Environment;
 }
 
 const LINE = "-".repeat(47);
@@ -40,10 +33,10 @@ export async function schedulerMain(
   start: StartServer,
   process_parts: SchedulerProcess,
 ): Promise<number> {
-  const { stderr, stdout, version } = process_parts;
+  const { env, stderr, stdout, version } = process_parts;
   let options: SchedulerOptions;
   try {
-    options = parseSchedulerOptions(argv, version);
+    options = parseSchedulerOptions(argv, version, (python) => loadSettings(env, python));
   } catch (error) {
     if (error instanceof InformationRequest) {
       stdout.write(error.message);
@@ -53,10 +46,16 @@ export async function schedulerMain(
     stderr.write(`rsds scheduler: ${error.message}\n`);
     return 2;
   }
-  const log = createLog({ stream: stderr, level: "INFO", logger: "rsds.scheduler" });
+  const { log_length, log_level } = options.settings;
+  const log = createLog({
+    stream: stderr,
+    level: LOG_LEVELS.find((level) => level === log_level) ?? "INFO",
+    logger: "rsds.scheduler",
+    records_max: log_length,
+  });
   const files = new OwnFiles();
   try {
-    return await serve(options, start, log, files);
+    return await serve(options, start, log, files, env);
   } finally {
     files.removeAll();
     log.write("INFO", "End scheduler");
@@ -68,16 +67,18 @@ async function serve(
   start: StartServer,
   log: ServerLog,
   files: OwnFiles,
+  env: Environment,
 ): Promise<number> {
   const signals = new Signals();
+  let server: RunningServer | null = null;
   try {
     if (options.pid_file !== null) files.write(options.pid_file, String(process.pid));
     log.write("INFO", LINE);
-    const server = await start(await serverOptions(options, log), options.dashboard);
+    server = await start(await serverOptions(options, log), options.dashboard);
     log.write("INFO", LINE);
     // Deployment tools look for these words on stderr (SSHCluster).
     log.write("INFO", `  Scheduler at: ${server.address.padStart(25)}`);
-    log.write("INFO", `  dashboard at:  ${dashboardLink(server, options).padStart(25)}`);
+    log.write("INFO", `  dashboard at:  ${dashboardLink(server, options, env).padStart(25)}`);
     if (options.scheduler_file !== null) {
       files.write(options.scheduler_file, JSON.stringify(server.identityJson(), null, 2));
     }
@@ -91,6 +92,7 @@ async function serve(
     return 0;
   } catch (error) {
     log.write("ERROR", startFailure(error, options));
+    await server?.close("it cannot serve");
     return 1;
   } finally {
     signals.release();
@@ -98,8 +100,10 @@ async function serve(
 }
 
 async function serverOptions(options: SchedulerOptions, log: ServerLog): Promise<ServerOptions> {
+  const { settings } = options;
   return {
     listen_address: options.listen_address,
+    contact_address: contactAddressOf(options),
     contact_host: options.wildcard
       ? await machineAddress(options.listen_address.includes("[") ? "udp6" : "udp4")
       : null,
@@ -108,17 +112,34 @@ async function serverOptions(options: SchedulerOptions, log: ServerLog): Promise
     trace: options.trace,
     zero_workers: options.zero_workers,
     idle_timeout_ms: options.idle_timeout_ms,
-    worker_ttl_ms: DEFAULT_WORKER_TTL_MS,
+    worker_ttl_ms: settings.worker_ttl_ms,
     limits: DEFAULT_PEER_LIMITS,
+    settings,
     log,
   };
 }
 
-/** Dask's default of `distributed.dashboard.link`. */
-function dashboardLink(server: RunningServer, options: SchedulerOptions): string {
-  const scheme = options.dashboard.tls === null ? "http" : "https";
-  const host = /^\w+:\/\/(.*):\d+$/.exec(server.address)?.[1] ?? "localhost";
-  return `${scheme}://${host}:${server.dashboard_port}/status`;
+/** As configured, with the listener's protocol where it names none. */
+function contactAddressOf({ listen_address, settings }: SchedulerOptions): string | null {
+  const address = settings.contact_address;
+  if (address === null || address.includes("://")) return address;
+  return `${listen_address.split("://", 1)[0]}://${address}`;
+}
+
+/** The configured template, filled in. One that names what is not there is replaced by the port, as in Dask. */
+function dashboardLink(server: RunningServer, options: SchedulerOptions, env: Environment): string {
+  const values: Environment = {
+    ...env,
+    scheme: options.dashboard.tls === null ? "http" : "https",
+    host: /^\w+:\/\/(.*):\d+$/.exec(server.address)?.[1] ?? "localhost",
+    port: String(server.dashboard_port),
+  };
+  let complete = true;
+  const link = options.settings.dashboard_link.replace(/\{(\w+)\}/g, (_whole, name: string) => {
+    complete &&= values[name] !== undefined;
+    return values[name] ?? "";
+  });
+  return complete ? link : `:${server.dashboard_port}`;
 }
 
 function startFailure(error: unknown, options: SchedulerOptions): string {
@@ -133,6 +154,7 @@ function startFailure(error: unknown, options: SchedulerOptions): string {
   if (code === "EACCES" && error instanceof Error && !("path" in error)) {
     return `Cannot listen on ${options.listen_address}: not permitted. Choose a port above 1023`;
   }
+  if (error instanceof Error && "path" in error) return `Cannot write ${error.path}: ${error.message}`;
   return `The scheduler failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
 }
 

@@ -1,7 +1,11 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { type SchedulerSettings, settingsOf } from "../config/settings.ts";
+import { durationMs } from "../config/units.ts";
 import { parseDashboardAddresses } from "../dashboard/address.ts";
 import { type DashboardOptions, DEFAULT_ROUTE_MODULES } from "../dashboard/dashboard.ts";
 import { interfaceAddress, isWildcardHost } from "../server/peers/contact.ts";
+import { InformationRequest, UsageError } from "./errors.ts";
+import { readPem } from "./scheduler-settings.ts";
 
 /** `rsds scheduler`'s options, checked. */
 export interface SchedulerOptions {
@@ -17,28 +21,19 @@ export interface SchedulerOptions {
   readonly trace: "off" | "phases" | "tasks";
   readonly zero_workers: number;
   readonly dashboard: DashboardOptions;
-}
-
-/** Wrong usage: one line that says what to change, exit status 2. */
-export class UsageError extends Error {
-  override readonly name = "UsageError";
-}
-
-/** The scheduler cannot start: one line that says why, exit status 1. */
-export class StartError extends Error {
-  override readonly name = "StartError";
-}
-
-/** `--help` or `--version`: the message is what to print, exit status 0. */
-export class InformationRequest extends Error {
-  override readonly name = "InformationRequest";
+  readonly settings: SchedulerSettings;
 }
 
 /**
  * Reads the arguments after `scheduler`. Throws UsageError, or InformationRequest for --help and --version.
- * The options are those of `dask scheduler --help` of 2026.8.0, and our own.
+ * The options are those of `dask scheduler --help` of 2026.8.0, and our own. `settingsFor` answers what Dask's
+ * configuration says, given the Python that is asked for; options win.
  */
-export function parseSchedulerOptions(argv: readonly string[], version: string): SchedulerOptions {
+export function parseSchedulerOptions(
+  argv: readonly string[],
+  version: string,
+  settingsFor: (python: string | null) => SchedulerSettings = () => settingsOf(new Map()),
+): SchedulerOptions {
   const output: string[] = [];
   const { command, unsupported } = schedulerCommand(version, output);
   try {
@@ -50,30 +45,36 @@ export function parseSchedulerOptions(argv: readonly string[], version: string):
   }
   refuseUnsupported(command, unsupported);
   const parsed = command.opts<Parsed>();
+  const settings = settingsFor(parsed.python ?? null);
   return {
-    ...whereToListen(parsed),
+    ...whereToListen(parsed, settings.default_scheme),
     pid_file: parsed.pidFile ?? null,
     scheduler_file: parsed.schedulerFile ?? null,
-    idle_timeout_ms: parsed.idleTimeout ?? null,
+    idle_timeout_ms: parsed.idleTimeout ?? settings.idle_timeout_ms,
     scheduler: parsed.scheduler,
     python: parsed.python ?? null,
     trace: parsed.trace,
     zero_workers: parsed.zeroWorkers,
-    dashboard: dashboardOptions(parsed),
+    dashboard: dashboardOptions(parsed, settings),
+    settings,
   };
 }
 
 /** As in Dask, `--no-dashboard` takes only the page for people away: health, metrics and JSON stay. */
-function dashboardOptions(parsed: Parsed): DashboardOptions {
+function dashboardOptions(parsed: Parsed, settings: SchedulerSettings): DashboardOptions {
+  return {
+    addresses: dashboardAddresses(parsed.dashboardAddress),
+    prefix: parsed.dashboardPrefix,
+    status_page: parsed.dashboard,
+    route_modules: settings.http_routes ?? DEFAULT_ROUTE_MODULES,
+    prometheus_namespace: settings.prometheus_namespace,
+    tls: readPem(settings.dashboard_tls, "configuration distributed.scheduler.dashboard.tls"),
+  };
+}
+
+function dashboardAddresses(text: string): DashboardOptions["addresses"] {
   try {
-    return {
-      addresses: parseDashboardAddresses(parsed.dashboardAddress),
-      prefix: parsed.dashboardPrefix,
-      status_page: parsed.dashboard,
-      route_modules: DEFAULT_ROUTE_MODULES,
-      prometheus_namespace: "dask",
-      tls: null,
-    };
+    return parseDashboardAddresses(text);
   } catch (error) {
     throw new UsageError(`--dashboard-address: ${error instanceof Error ? error.message : String(error)}`);
   }
@@ -81,28 +82,9 @@ function dashboardOptions(parsed: Parsed): DashboardOptions {
 
 /** A time as Dask's `parse_timedelta` takes it: seconds, or a number and a unit. Answers milliseconds. */
 export function parseDuration(text: string): number {
-  const match = /^(\d*\.?\d*)([a-z]*)$/i.exec(text.replaceAll(" ", ""));
-  const unit_ms = UNITS_MS.get((match?.[2] || "s").toLowerCase());
-  const amount = Number(match?.[1] || 1);
-  if (match === null || match[0] === "" || unit_ms === undefined || Number.isNaN(amount)) {
-    throw new InvalidArgumentError("It must be a time such as 300, '5 minutes' or '1h'.");
-  }
-  return amount * unit_ms;
-}
-
-/** Dask's names of units: one letter, in full, and its plural. */
-const UNITS_MS = new Map<string, number>();
-for (const [letters, name, unit_ms] of [
-  ["w", "week", 604_800_000],
-  ["d", "day", 86_400_000],
-  ["h", "hour", 3_600_000],
-  ["m", "minute", 60_000],
-  ["s", "second", 1_000],
-  ["ms", "millisecond", 1],
-  ["us", "microsecond", 1e-3],
-  ["ns", "nanosecond", 1e-6],
-] as const) {
-  for (const form of [letters, name, `${name}s`]) UNITS_MS.set(form, unit_ms);
+  const ms = durationMs(text);
+  if (ms !== null) return ms;
+  throw new InvalidArgumentError("It must be a time such as 300, '5 minutes' or '1h'.");
 }
 
 /** What commander hands over, by its names. */
@@ -210,8 +192,11 @@ function refuseUnsupported(command: Command, unsupported: readonly Unsupported[]
 }
 
 /** Dask's rules: a port in --host is taken where --port is not given, and must not contradict it. */
-function whereToListen(parsed: Parsed): { listen_address: string; wildcard: boolean } {
-  const protocol = (parsed.protocol ?? "tcp").replace("://", "");
+function whereToListen(
+  parsed: Parsed,
+  default_scheme: string,
+): { listen_address: string; wildcard: boolean } {
+  const protocol = (parsed.protocol ?? default_scheme).replace("://", "");
   const [scheme, rest] = splitScheme(parsed.host ?? "", protocol);
   for (const name of [protocol, scheme]) {
     if (name !== "tcp") throw new UsageError(`protocol ${name} is not supported yet: use tcp`);

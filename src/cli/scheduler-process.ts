@@ -10,5 +10,6 @@ export function runScheduler(argv: readonly string[]): Promise<number> {
     stdout: process.stdout,
     stderr: process.stderr,
     version: rsdsVersion(),
+    env: process.env,
   });
 }

@@ -5,7 +5,7 @@ import type { RunningServer, ServerOptions } from "../server/peers/options.ts";
 import { SchedulerServer } from "../server/server.ts";
 import { Recorder } from "../trace/recorder.ts";
 import { Probe } from "../trace/tracer.ts";
-import { StartError } from "./scheduler-options.ts";
+import { StartError } from "./errors.ts";
 
 /** The composition root of `rsds scheduler`: the server, and with `--zero-workers` a fleet in a thread beside it. */
 export async function startServer(
@@ -14,11 +14,13 @@ export async function startServer(
 ): Promise<RunningServer> {
   const server = new SchedulerServer({
     listen_address: options.listen_address,
+    contact_address: options.contact_address,
     contact_host: options.contact_host,
     scheduler: options.scheduler,
     seed: 1,
     python: options.python,
     limits: options.limits,
+    settings: options.settings,
     log: options.log,
     version: rsdsVersion(),
     probe: new Probe(options.trace === "off" ? null : new Recorder()),
@@ -66,7 +68,7 @@ async function startFleet(server: SchedulerServer, options: ServerOptions): Prom
   const { FleetThread } = await import("../../simulator/fleet/host.ts");
   const fleet = new FleetThread(
     {
-      address: server.address,
+      address: server.listening,
       workers: options.zero_workers,
       release: "2026.8",
       flush: "turn",

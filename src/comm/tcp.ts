@@ -19,6 +19,8 @@ export interface TcpOptions {
    * allocate for each read. Default true.
    */
   readonly shared_read_buffer?: boolean;
+  /** Connections that may wait to be accepted; the kernel has its own maximum. */
+  readonly backlog?: number;
   /** How long connect() waits, ms. */
   readonly connect_ms?: number;
   /** Told of failures to accept (no file descriptors left, say): the listener lives on, the peer tries again. */
@@ -34,6 +36,7 @@ export class TcpTransport implements Transport {
   readonly #connection_options: TcpConnectionOptions;
   readonly #shared_read_buffer: boolean;
   readonly #connect_ms: number;
+  readonly #backlog: number;
   readonly #onAcceptError: (error: Error) => void;
 
   constructor(options: TcpOptions = {}) {
@@ -47,6 +50,7 @@ export class TcpTransport implements Transport {
     };
     this.#shared_read_buffer = options.shared_read_buffer ?? true;
     this.#connect_ms = options.connect_ms ?? CONNECT_MS;
+    this.#backlog = options.backlog ?? BACKLOG;
     this.#onAcceptError = options.onAcceptError ?? (() => {});
   }
 
@@ -57,7 +61,7 @@ export class TcpTransport implements Transport {
     });
     return new Promise((resolve, reject) => {
       server.once("error", reject);
-      server.listen({ host, port, backlog: BACKLOG }, () => {
+      server.listen({ host, port, backlog: this.#backlog }, () => {
         server.removeListener("error", reject);
         server.on("error", this.#onAcceptError);
         resolve(new TcpListener(server));

@@ -16,7 +16,12 @@ import { GraphIntake } from "./graphs/intake.ts";
 import { HopBook } from "./hops.ts";
 import { TurnLoop } from "./loop.ts";
 import type { Log } from "./peers/log.ts";
-import { contactAddress, type PeerLimits } from "./peers/options.ts";
+import {
+  contactAddress,
+  DEFAULT_SERVER_SETTINGS,
+  type PeerLimits,
+  type ServerSettings,
+} from "./peers/options.ts";
 import { PeerServer } from "./peers/peer-server.ts";
 import { Shuffles } from "./shuffle/shuffles.ts";
 import { StreamOutbox } from "./stream/outbox.ts";
@@ -26,6 +31,8 @@ import { Streams } from "./streams.ts";
 export interface SchedulerServerOptions {
   /** `tcp://host:port` or `inproc://name`. */
   readonly listen_address: string;
+  /** What peers are told instead of where the server listens; null or absent: that itself. */
+  readonly contact_address?: string | null;
   /** The host that peers are told of, where the listening one is a wildcard. */
   readonly contact_host: string | null;
   readonly scheduler: string;
@@ -33,6 +40,8 @@ export interface SchedulerServerOptions {
   readonly seed: number;
   readonly python: string | null;
   readonly limits: PeerLimits;
+  /** Absent: Dask's defaults. */
+  readonly settings?: ServerSettings;
   readonly log: Log;
   readonly version: string;
   /** Off, or on, or switched while it runs. */
@@ -62,10 +71,13 @@ export class SchedulerServer {
   #unpacker: UnpackerPool | null = null;
   #finish: (reason: string) => void = () => undefined;
   #closing: Promise<void> | null = null;
+  /** What peers are told. */
   address = "";
+  /** Where it can be reached from this machine. */
+  listening = "";
 
   constructor(options: SchedulerServerOptions) {
-    const { probe, log, limits } = options;
+    const { probe, log, limits, settings = DEFAULT_SERVER_SETTINGS } = options;
     this.#options = options;
     const clock = new MonotonicClock();
     const types = new TypeTable();
@@ -75,6 +87,7 @@ export class SchedulerServer {
       outbox: this.outbox,
       // Clients choose the keys: without a secret seed they could choose them to collide.
       key_seed: randomBytes(4).readInt32LE(),
+      allowed_failures: settings.allowed_failures,
       probe,
     });
     this.outbox.attach(this.scheduler.books);
@@ -103,6 +116,8 @@ export class SchedulerServer {
       ? (options.memory ?? new MemoryTransport({ probe }))
       : new TcpTransport({
           probe,
+          backlog: settings.socket_backlog,
+          connect_ms: settings.connect_ms,
           onAcceptError: (error) => log.write("ERROR", `Cannot accept connections: ${error.message}`),
         });
     this.finished = new Promise((resolve) => {
@@ -124,6 +139,7 @@ export class SchedulerServer {
       },
       handlers: this.diagnostics.handlers,
       limits,
+      settings,
       log,
       version: options.version,
       shutdown: (reason) => void this.close(reason),
@@ -142,12 +158,14 @@ export class SchedulerServer {
 
   /** Listens; rejects where it cannot. */
   async start(): Promise<string> {
-    const { listen_address, contact_host } = this.#options;
+    const { listen_address, contact_address, contact_host } = this.#options;
     this.#listener = await this.transport.listen(listen_address, (connection) =>
       this.peers.acceptor.accept(connection),
     );
     const { address } = this.#listener;
-    this.address = contactAddress(address, contact_host);
+    this.listening = contactAddress(address, contact_host);
+    this.address = contact_address ?? this.listening;
+    if (this.address !== this.listening) this.#options.log.write("INFO", `Listening on ${this.listening}`);
     this.peers.address = this.address;
     return this.address;
   }

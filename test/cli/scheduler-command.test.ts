@@ -49,6 +49,8 @@ function run(...argv: string[]): Run {
     stdout: { write: (text) => out.push(text) },
     stderr: { write: (text) => err.push(text) },
     version: "1.2.3",
+    // No configuration of this machine's is read.
+    env: { HOME: directory, DASK_ROOT_CONFIG: directory },
   });
   const line = (): string | undefined => err.find((text) => text.includes("Scheduler at:"));
   return {

@@ -1,11 +1,7 @@
 import { networkInterfaces } from "node:os";
 import { describe, expect, test } from "vitest";
-import {
-  InformationRequest,
-  parseDuration,
-  parseSchedulerOptions,
-  UsageError,
-} from "../../src/cli/scheduler-options.ts";
+import { InformationRequest, UsageError } from "../../src/cli/errors.ts";
+import { parseDuration, parseSchedulerOptions } from "../../src/cli/scheduler-options.ts";
 
 function parse(...argv: string[]): ReturnType<typeof parseSchedulerOptions> {
   return parseSchedulerOptions(argv, "1.2.3");

@@ -21,6 +21,7 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
     "src/comm",
     "src/unpacker",
   ],
+  "src/config": [],
   "src/dashboard": ["src/protocol", "src/server"],
   "src/results": ["src/base", "src/trace"],
   "src/cli": [
@@ -28,6 +29,7 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
     "src/trace",
     "src/schedulers",
     "src/server",
+    "src/config",
     "src/dashboard",
     "src/results",
     "simulator",

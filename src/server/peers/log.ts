@@ -38,9 +38,16 @@ export class ServerLog implements Log {
   readonly #sink: (record: LogRecord) => void;
   readonly #now_ms: () => number;
   readonly #allowances = new Map<string, Allowance>();
+  readonly #records_max: number;
   #records: LogRecord[] = [];
 
-  constructor(logger: string, sink: (record: LogRecord) => void, now_ms: () => number = Date.now) {
+  constructor(
+    logger: string,
+    sink: (record: LogRecord) => void,
+    now_ms: () => number = Date.now,
+    records_max = RECORDS_MAX,
+  ) {
+    this.#records_max = records_max;
     this.#logger = logger;
     this.#sink = sink;
     this.#now_ms = now_ms;
@@ -54,7 +61,8 @@ export class ServerLog implements Log {
     const record = { time_ms: this.#now_ms(), logger: this.#logger, level, text: oneLine(text) };
     this.#records.push(record);
     // Cut in halves, so that a full log does not shift ten thousand entries with each line.
-    if (this.#records.length > 2 * RECORDS_MAX) this.#records = this.#records.slice(-RECORDS_MAX);
+    const most = this.#records_max;
+    if (this.#records.length > 2 * most) this.#records = most === 0 ? [] : this.#records.slice(-most);
     this.#sink(record);
   }
 

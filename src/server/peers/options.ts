@@ -4,6 +4,8 @@ import type { Log } from "./log.ts";
 export interface ServerOptions {
   /** Where to listen, `tcp://host:port`; port 0: any free one; no host: all interfaces. */
   readonly listen_address: string;
+  /** What peers are told instead of where the server listens; null: that itself. */
+  readonly contact_address: string | null;
   /** The host that peers are told of, where the listening one is a wildcard. */
   readonly contact_host: string | null;
   /** Name of the scheduling policy. */
@@ -15,11 +17,35 @@ export interface ServerOptions {
   readonly zero_workers: number;
   /** Ends the server after so long without work; null: never. */
   readonly idle_timeout_ms: number | null;
-  /** A worker without a heartbeat for so long is removed (`distributed.scheduler.worker-ttl`). */
-  readonly worker_ttl_ms: number;
+  /** A worker without a heartbeat for so long is removed (`distributed.scheduler.worker-ttl`); null: none is. */
+  readonly worker_ttl_ms: number | null;
   readonly limits: PeerLimits;
+  readonly settings: ServerSettings;
   readonly log: Log;
 }
+
+/** What Dask's configuration decides of a server. */
+export interface ServerSettings {
+  /** A task may be on so many workers that died unexpectedly; one more errs it. */
+  readonly allowed_failures: number;
+  /** Requests that are refused by their names. */
+  readonly blocked_handlers: readonly string[];
+  /** For reaching a worker, its handshake included. */
+  readonly connect_ms: number;
+  /** Connections that may knock at once. */
+  readonly socket_backlog: number;
+  /** Events that are kept of each topic. */
+  readonly events_length: number;
+}
+
+/** Dask's defaults, but for the backlog: as many peers as a large cluster's workers may knock at once. */
+export const DEFAULT_SERVER_SETTINGS: ServerSettings = {
+  allowed_failures: 3,
+  blocked_handlers: [],
+  connect_ms: 30_000,
+  socket_backlog: 4_096,
+  events_length: 1_000,
+};
 
 /** A started server. */
 export interface RunningServer {
@@ -64,9 +90,6 @@ export const DEFAULT_PEER_LIMITS: PeerLimits = {
   rpc_stall_ms: 120_000,
   connections_max: 20_000,
 };
-
-/** Dask's default, "5 minutes". */
-export const DEFAULT_WORKER_TTL_MS = 300_000;
 
 /** The address to tell peers: the listener's, with the host put in where that is a wildcard. */
 export function contactAddress(listener_address: string, contact_host: string | null): string {

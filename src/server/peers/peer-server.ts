@@ -13,13 +13,14 @@ import { identityMap } from "../rpc/identity.ts";
 import { MetadataStore } from "../rpc/metadata.ts";
 import { plainJson } from "../rpc/plain-json.ts";
 import { PluginStore } from "../rpc/plugin-store.ts";
+import { PythonError } from "../rpc/python-error.ts";
 import { checkWorkerTtl } from "../rpc/restart.ts";
-import { DEFAULT_POOL_LIMITS, type PoolLimits, WorkerPool } from "../rpc/worker-pool.ts";
+import { DEFAULT_POOL_LIMITS, WorkerPool } from "../rpc/worker-pool.ts";
 import type { Shuffles } from "../shuffle/shuffles.ts";
 import { Acceptor } from "./acceptor.ts";
 import type { Cluster, StreamHandler } from "./cluster.ts";
 import type { Log } from "./log.ts";
-import type { PeerLimits } from "./options.ts";
+import { DEFAULT_SERVER_SETTINGS, type PeerLimits, type ServerSettings } from "./options.ts";
 
 /** Dask looks as often. */
 const IDLE_CHECK_MS = 250;
@@ -42,7 +43,7 @@ export interface PeerServerParts {
   /** Operations beside those of the table that every server has. */
   readonly handlers?: HandlerTable;
   readonly limits: PeerLimits;
-  readonly pool_limits?: PoolLimits;
+  readonly settings?: ServerSettings;
   readonly log: Log;
   readonly version: string;
   /** Milliseconds since the epoch. */
@@ -63,12 +64,12 @@ export class PeerServer {
     const { cluster, limits, log, streams } = parts;
     const now_ms = parts.now_ms ?? Date.now;
     const handshake = parts.handshake;
-    const pool = new WorkerPool(
-      parts.transport,
-      (connection) => handshake.connector(connection),
-      parts.pool_limits ?? DEFAULT_POOL_LIMITS,
-    );
-    const events = new EventBroker(cluster, now_ms);
+    const settings = parts.settings ?? DEFAULT_SERVER_SETTINGS;
+    const pool = new WorkerPool(parts.transport, (connection) => handshake.connector(connection), {
+      ...DEFAULT_POOL_LIMITS,
+      connect_ms: settings.connect_ms,
+    });
+    const events = new EventBroker(cluster, now_ms, settings.events_length);
     const plugins = new PluginStore();
     this.context = {
       cluster,
@@ -99,7 +100,8 @@ export class PeerServer {
     registration.workers.watchers.add(extensions);
     registration.clients.watchers.add(extensions);
     parts.shuffles.onEvent = (event) => events.publish(["p2p"], event);
-    this.handlers = new Map([...HANDLERS, ...(parts.handlers ?? [])]);
+    const every = new Map([...HANDLERS, ...(parts.handlers ?? [])]);
+    this.handlers = withoutBlocked(every, settings.blocked_handlers);
     this.acceptor = new Acceptor(this.handlers, this.context, (connection) => handshake.listener(connection));
   }
 
@@ -114,9 +116,11 @@ export class PeerServer {
   }
 
   /** Starts to look for silent workers, and, with `idle_timeout_ms`, for idleness. */
-  startTimers(worker_ttl_ms: number, idle_timeout_ms: number | null): void {
-    const every_ms = Math.min(worker_ttl_ms / 4, TTL_CHECK_MS_MAX);
-    this.#timers.push(setInterval(() => this.#checkTtl(worker_ttl_ms), every_ms));
+  startTimers(worker_ttl_ms: number | null, idle_timeout_ms: number | null): void {
+    if (worker_ttl_ms !== null) {
+      const every_ms = Math.min(worker_ttl_ms / 4, TTL_CHECK_MS_MAX);
+      this.#timers.push(setInterval(() => this.#checkTtl(worker_ttl_ms), every_ms));
+    }
     if (idle_timeout_ms === null) return;
     const idleness = new Idleness(this.context, idle_timeout_ms);
     this.#timers.push(setInterval(() => idleness.check(), IDLE_CHECK_MS));
@@ -163,6 +167,18 @@ export class PeerServer {
         this.#checking_ttl = false;
       });
   }
+}
+
+/** The table with Dask's refusal in the place of each handler that the configuration blocks. */
+function withoutBlocked(table: HandlerTable, blocked: readonly string[]): HandlerTable {
+  const open = new Map(table);
+  for (const op of blocked) {
+    open.set(op, () => {
+      const text = `The '${op}' handler has been explicitly disallowed in Scheduler, possibly due to security concerns.`;
+      throw new PythonError("ValueError", text);
+    });
+  }
+  return open;
 }
 
 /** Dask's rule of idleness: nothing happened to any task since the last look, and none could still happen. */

@@ -2,8 +2,6 @@ import { WireMap, type WireValue } from "../../protocol/values.ts";
 import type { Cluster } from "../peers/cluster.ts";
 import { floatValue } from "./wire-shapes.ts";
 
-/** Dask's `distributed.admin.low-level-log-length`. */
-const EVENTS_A_TOPIC_MAX = 1_000;
 /** Peers name the topics; the one that was first made makes room. */
 const TOPICS_MAX = 10_000;
 
@@ -17,8 +15,11 @@ export class EventBroker {
   readonly #cluster: Cluster;
   readonly #now_ms: () => number;
   readonly #topics = new Map<string, Topic>();
+  readonly #events_max: number;
 
-  constructor(cluster: Cluster, now_ms: () => number) {
+  /** `events_max`: how many are kept of each topic (Dask's `distributed.admin.low-level-log-length`). */
+  constructor(cluster: Cluster, now_ms: () => number, events_max: number) {
+    this.#events_max = events_max;
     this.#cluster = cluster;
     this.#now_ms = now_ms;
   }
@@ -29,8 +30,7 @@ export class EventBroker {
     for (const name of topics) {
       const topic = this.#topic(name);
       topic.events.push(event);
-      if (topic.events.length > 2 * EVENTS_A_TOPIC_MAX)
-        topic.events = topic.events.slice(-EVENTS_A_TOPIC_MAX);
+      if (topic.events.length > 2 * this.#events_max) topic.events = lastOf(topic.events, this.#events_max);
       for (const subscriber of topic.subscribers) {
         const client = this.#cluster.clients.get(subscriber);
         if (client === undefined) continue;
@@ -55,7 +55,7 @@ export class EventBroker {
 
   /** `[time, message]` of the topic, oldest first. */
   events(topic: string): WireValue[] {
-    return this.#topics.get(topic)?.events.slice(-EVENTS_A_TOPIC_MAX) ?? [];
+    return lastOf(this.#topics.get(topic)?.events ?? [], this.#events_max);
   }
 
   /** All topics that have events. */
@@ -81,4 +81,8 @@ export class EventBroker {
       return;
     }
   }
+}
+
+function lastOf<T>(items: readonly T[], count_max: number): T[] {
+  return count_max === 0 ? [] : items.slice(-count_max);
 }

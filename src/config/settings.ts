@@ -1,0 +1,161 @@
+import { ConfigError } from "./collect.ts";
+import { type ConfigMap, type ConfigValue, lookUp } from "./tree.ts";
+import { durationMs, sizeBytes } from "./units.ts";
+
+/**
+ * What the configuration decides of a scheduler, where the command line does not. Defaults are Dask's,
+ * but for the backlog: as many peers as a large cluster's workers may knock at once.
+ */
+export interface SchedulerSettings {
+  /** A task may be on so many workers that died; one more errs it. */
+  readonly allowed_failures: number;
+  /** Requests that are refused by name. */
+  readonly blocked_handlers: readonly string[];
+  /** The address that peers are told of; null: where the scheduler listens. */
+  readonly contact_address: string | null;
+  /** Null: never. */
+  readonly idle_timeout_ms: number | null;
+  /** Null: workers are never taken for dead. */
+  readonly worker_ttl_ms: number | null;
+  /** Dask's modules that stand for paths of HTTP; null: its default. */
+  readonly http_routes: readonly string[] | null;
+  readonly dashboard_tls: TlsFiles;
+  /** A template with {scheme}, {host}, {port} and environment variables. */
+  readonly dashboard_link: string;
+  readonly prometheus_namespace: string;
+  /** For reaching a worker. */
+  readonly connect_ms: number;
+  /** Connections that may knock at once. */
+  readonly socket_backlog: number;
+  /** `tcp`, `tls`, `ws` or `wss`, where the address does not say. */
+  readonly default_scheme: string;
+  /** Lines that `get_logs` may answer. */
+  readonly log_length: number;
+  /** Events that are kept of each topic. */
+  readonly events_length: number;
+  /** The least level that is printed, in capitals. */
+  readonly log_level: string;
+}
+
+/** Paths of PEM files; null: none is named. */
+export interface TlsFiles {
+  readonly ca_file: string | null;
+  readonly cert: string | null;
+  readonly key: string | null;
+}
+
+/** The key that each setting is read from. docs/configuration.md lists them, and a test compares the two. */
+export const KEYS = {
+  allowed_failures: "distributed.scheduler.allowed-failures",
+  blocked_handlers: "distributed.scheduler.blocked-handlers",
+  contact_address: "distributed.scheduler.contact-address",
+  idle_timeout: "distributed.scheduler.idle-timeout",
+  worker_ttl: "distributed.scheduler.worker-ttl",
+  http_routes: "distributed.scheduler.http.routes",
+  dashboard_ca_file: "distributed.scheduler.dashboard.tls.ca-file",
+  dashboard_cert: "distributed.scheduler.dashboard.tls.cert",
+  dashboard_key: "distributed.scheduler.dashboard.tls.key",
+  dashboard_link: "distributed.dashboard.link",
+  prometheus_namespace: "distributed.dashboard.prometheus.namespace",
+  connect: "distributed.comm.timeouts.connect",
+  socket_backlog: "distributed.comm.socket-backlog",
+  default_scheme: "distributed.comm.default-scheme",
+  log_length: "distributed.admin.log-length",
+  events_length: "distributed.admin.low-level-log-length",
+} as const;
+
+const LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"];
+const COUNT_MAX = 10_000_000;
+
+/** Reads the settings; throws ConfigError for a value that cannot be one. */
+export function settingsOf(config: ConfigMap): SchedulerSettings {
+  const from = new Values(config);
+  return {
+    allowed_failures: from.count(KEYS.allowed_failures, 3),
+    blocked_handlers: from.texts(KEYS.blocked_handlers) ?? [],
+    contact_address: from.text(KEYS.contact_address),
+    idle_timeout_ms: from.duration(KEYS.idle_timeout, null) || null,
+    // 0 is none to Dask.
+    worker_ttl_ms: from.duration(KEYS.worker_ttl, 300_000) || null,
+    http_routes: from.texts(KEYS.http_routes),
+    dashboard_tls: {
+      ca_file: from.text(KEYS.dashboard_ca_file),
+      cert: from.text(KEYS.dashboard_cert),
+      key: from.text(KEYS.dashboard_key),
+    },
+    dashboard_link: from.text(KEYS.dashboard_link) ?? "{scheme}://{host}:{port}/status",
+    prometheus_namespace: from.text(KEYS.prometheus_namespace, "dask") ?? "",
+    connect_ms: from.duration(KEYS.connect, 30_000) ?? 30_000,
+    socket_backlog: from.count(KEYS.socket_backlog, 4_096),
+    default_scheme: from.text(KEYS.default_scheme) ?? "tcp",
+    log_length: from.count(KEYS.log_length, 10_000),
+    events_length: from.count(KEYS.events_length, 1_000),
+    log_level: logLevel(config),
+  };
+}
+
+/** Typed reading of keys: an absent key is its default, one that is none of what it should be names itself. */
+class Values {
+  readonly #config: ConfigMap;
+
+  constructor(config: ConfigMap) {
+    this.#config = config;
+  }
+
+  /** Null where the key is null, or absent and no default is given. */
+  text(key: string, absent: string | null = null): string | null {
+    const value = lookUp(this.#config, key);
+    if (value === undefined) return absent;
+    if (value === null || typeof value === "string") return value;
+    throw wrong(key, value, "a text");
+  }
+
+  texts(key: string): readonly string[] | null {
+    const value = lookUp(this.#config, key) ?? null;
+    if (value === null) return null;
+    const items: readonly ConfigValue[] = Array.isArray(value) ? value : [value];
+    return items.map((item) => {
+      if (typeof item === "string") return item;
+      throw wrong(key, value, "a list of texts");
+    });
+  }
+
+  /** False is none, as null is. */
+  duration(key: string, absent_ms: number | null): number | null {
+    const value = lookUp(this.#config, key);
+    if (value === undefined) return absent_ms;
+    if (value === null || value === false) return null;
+    const ms = typeof value === "string" || typeof value === "number" ? durationMs(String(value)) : null;
+    if (ms === null) throw wrong(key, value, "a time such as 300 or '5 minutes'");
+    return ms;
+  }
+
+  bytes(key: string, absent: number): number {
+    const value = lookUp(this.#config, key) ?? absent;
+    const bytes = typeof value === "string" || typeof value === "number" ? sizeBytes(String(value)) : null;
+    if (bytes === null) throw wrong(key, value, "a size such as 1000000 or '8 MiB'");
+    return bytes;
+  }
+
+  count(key: string, absent: number): number {
+    const value = lookUp(this.#config, key) ?? absent;
+    if (typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= COUNT_MAX)
+      return value;
+    throw wrong(key, value, `a number from 0 to ${COUNT_MAX}`);
+  }
+}
+
+/** `logging` names loggers of Dask's; ours stands for that of the scheduler, else for the one of all. */
+function logLevel(config: ConfigMap): string {
+  const loggers = lookUp(config, "logging");
+  if (!(loggers instanceof Map)) return "INFO";
+  const value = loggers.get("distributed.scheduler") ?? loggers.get("distributed") ?? "info";
+  const level = String(value).toUpperCase();
+  // A configuration for Python's own logging has other things in this place.
+  return LEVELS.includes(level) ? level : "INFO";
+}
+
+function wrong(key: string, value: ConfigValue, expected: string): ConfigError {
+  const shown = value instanceof Map ? "a dict" : JSON.stringify(value);
+  return new ConfigError(`configuration ${key}: ${shown} is not ${expected}`);
+}
