@@ -59,7 +59,6 @@ export class Queues {
   async put(request: Request, channel: Channel): Promise<WireValue> {
     const name = request.value("name");
     const deadline = new Deadline(request);
-    this.#queue(name);
     const item = await itemOf(request, this.#cluster, channel, deadline);
     if ("key" in item) this.#hold(name, item.key);
     try {
