@@ -7,6 +7,8 @@ import { fileURLToPath } from "node:url";
 
 export const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const START_MS_MAX = 60_000;
+/** A million tasks, five times, take minutes on a slow machine; what takes longer hangs. */
+const RUN_MS_MAX = 900_000;
 const END_MS_MAX = 10_000;
 const POLL_MS = 20;
 const LINE_POLL_MS = 2;
@@ -60,9 +62,12 @@ export function start(command, args, options = {}) {
   return result;
 }
 
-/** Runs a process to its end and answers its stdout; rejects, with the last of its stderr, where it failed. */
+/**
+ * Runs a process to its end and answers its stdout; rejects, with the last of its stderr, where it failed or took too
+ * long.
+ */
 export async function output(command, args, options) {
-  const { status, stdout, stderr } = await start(command, args, options).ended;
+  const { status, stdout, stderr } = await start(command, args, { timeout: RUN_MS_MAX, ...options }).ended;
   if (status !== 0)
     throw new Error(`${command} ${args.join(" ")}: ended with ${status}: ${lastLine(stderr)}`);
   return stdout;

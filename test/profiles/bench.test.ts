@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import fc from "fast-check";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
@@ -68,8 +68,15 @@ const {
 };
 
 function bench(...args: string[]): { status: number | null; stdout: string; stderr: string } {
-  return spawnSync(process.execPath, ["profiles/bench.mjs", ...args], { cwd: root, encoding: "utf8" });
+  return spawnSync(process.execPath, ["profiles/bench.mjs", ...args], {
+    cwd: root,
+    encoding: "utf8",
+    timeout: 150_000,
+  });
 }
+
+// Builds and several real processes each, on machines that may have other things to do.
+vi.setConfig({ testTimeout: 180_000 });
 
 test("a case is measured with its targets, its threads and the machine", () => {
   const only = ["--quick", "--repeat", "1", "--dask", "off", "--only", "groupby"];

@@ -5,7 +5,7 @@ import { expect, test } from "vitest";
 const script = fileURLToPath(new URL("../../profiles/two-processes.mjs", import.meta.url));
 
 function run(...args: string[]): { status: number | null; stdout: string; stderr: string } {
-  return spawnSync(process.execPath, [script, ...args], { encoding: "utf8" });
+  return spawnSync(process.execPath, [script, ...args], { encoding: "utf8", timeout: 50_000 });
 }
 
 test("the same work runs in one process and in two, and is compared", () => {
