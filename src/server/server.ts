@@ -112,14 +112,7 @@ export class SchedulerServer {
     const stream_parts = { scheduler, cluster, outbox, loop, intake, types, clock, probe, hops, reports };
     this.streams = new Streams(stream_parts);
     this.diagnostics = new Diagnostics({ scheduler, cluster, outbox, intake, reports, now_ms: Date.now });
-    this.transport = options.listen_address.startsWith("inproc://")
-      ? (options.memory ?? new MemoryTransport({ probe }))
-      : new TcpTransport({
-          probe,
-          backlog: settings.socket_backlog,
-          connect_ms: settings.connect_ms,
-          onAcceptError: (error) => log.write("ERROR", `Cannot accept connections: ${error.message}`),
-        });
+    this.transport = transportOf(options, settings);
     this.finished = new Promise((resolve) => {
       this.#finish = resolve;
     });
@@ -204,4 +197,15 @@ export class SchedulerServer {
     await this.#unpacker?.close();
     this.#finish(reason);
   }
+}
+
+function transportOf(options: SchedulerServerOptions, settings: ServerSettings): Transport {
+  const { probe, log } = options;
+  if (options.listen_address.startsWith("inproc://")) return options.memory ?? new MemoryTransport({ probe });
+  return new TcpTransport({
+    probe,
+    backlog: settings.socket_backlog,
+    connect_ms: settings.connect_ms,
+    onAcceptError: (error) => log.write("ERROR", `Cannot accept connections: ${error.message}`),
+  });
 }
