@@ -19,7 +19,10 @@ export interface Connection {
   onClose: (reason: string) => void;
   /** pending_bytes fell to 0 after a write that the transport did not take at once. */
   onDrain: () => void;
-  /** Whole framed messages. The chunks must not be changed afterwards. Ignored once the connection has ended. */
+  /**
+   * Whole framed messages. Ignored once the connection has ended. The chunks must not be changed until pending_bytes is
+   * 0, which it may be when this returns: then the transport has no use for them any more.
+   */
   write(chunks: readonly Uint8Array[]): void;
   /**
    * Stops reading: not even messages that have already arrived are handed out until resume(). If the peer closes

@@ -289,15 +289,17 @@ export class StreamOutbox implements Outbox {
     while (next < queue.entries.length && packet.size < PACKET_BYTES_MAX) next = this.#entry(queue, next);
     if (packet.count === 0) return next;
     // A peer that lags must not hold on to a slab that it has but a few bytes of.
-    const chunks = packet.finish(queue.connection.pending_bytes === 0);
+    const shared = queue.connection.pending_bytes === 0;
+    const chunks = packet.finish(shared);
     for (const chunk of chunks) this.counts.bytes += chunk.length;
     this.counts.messages += packet.count;
     this.counts.batches++;
-    const encoded_ns = tracer === null ? 0 : tracer.enter(PHASE.write);
+    const encoded_ns = tracer === null ? 0 : tracer.now();
     queue.connection.write(chunks);
+    if (shared) packet.reuse(queue.connection.pending_bytes === 0);
     if (this.first_compute_ns === 0 && queue.computes > computes) this.first_compute_ns = this.#clock.now();
     if (tracer === null) return next;
-    const written_ns = tracer.exit();
+    const written_ns = tracer.now();
     this.#stampEncoded(tracer, encoded_ns);
     this.#stampWritten(tracer, written_ns);
     return next;

@@ -6,6 +6,8 @@ const GATHER_BYTES_MAX = 16 * 1024;
 /** Packets up to this size are cut from a common slab: an allocation of its own costs a microsecond. */
 const SLAB_PACKET_BYTES_MAX = 32 * 1024;
 const SLAB_BYTES = 512 * 1024;
+/** Larger ones are built in buffers of the next power of two, which are kept up to this. */
+const SCRATCH_BYTES_MAX = 2 * 1024 * 1024;
 /** Room that one large message has made is given back before the next packet. */
 const KEEP_BYTES_MAX = 4 * 1024 * 1024;
 const TWO_32 = 0x1_0000_0000;
@@ -30,6 +32,12 @@ export class PacketWriter {
   #large_bytes = 0;
   #slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
   #slab_at = 0;
+  /** Buffers for large packets, by the logarithm of their size. */
+  readonly #scratch: (Buffer | undefined)[] = [];
+  /** The scratch buffer that the packet at hand lies in, or −1. */
+  #scratch_used = -1;
+  /** Where the packet at hand begins in the slab, or −1. */
+  #slab_used = -1;
 
   /** How many messages the packet's list holds. */
   count = 0;
@@ -178,7 +186,8 @@ export class PacketWriter {
 
   /**
    * The framed packet, as chunks for a connection: payloads passed on as they lie, and views of one buffer between
-   * them. With `shared` that may be a part of a slab, which stays as long as any of its packets does.
+   * them. With `shared` that is a part of memory that is used again, and {@link reuse} must follow; it stays as long as
+   * any packet in it does.
    */
   finish(shared = true): Uint8Array[] {
     const { bytes, at } = this;
@@ -212,12 +221,29 @@ export class PacketWriter {
     return chunks;
   }
 
+  /** `written`: nobody needs the bytes of the last packet any more, and the next may be built in their place. */
+  reuse(written: boolean): void {
+    if (written) {
+      if (this.#slab_used >= 0) this.#slab_at = this.#slab_used;
+    } else if (this.#scratch_used >= 0) this.#scratch[this.#scratch_used] = undefined;
+  }
+
   #take(length: number): Buffer {
-    if (length > SLAB_PACKET_BYTES_MAX) return Buffer.allocUnsafeSlow(length);
+    this.#scratch_used = -1;
+    this.#slab_used = -1;
+    if (length > SCRATCH_BYTES_MAX) return Buffer.allocUnsafeSlow(length);
+    if (length > SLAB_PACKET_BYTES_MAX) {
+      // Fresh memory of this size costs as much in page faults as all the copying, and collections to give it back.
+      const size = 32 - Math.clz32(length - 1);
+      this.#scratch_used = size;
+      this.#scratch[size] ??= Buffer.allocUnsafeSlow(1 << size);
+      return this.#scratch[size].subarray(0, length);
+    }
     if (this.#slab_at + length > SLAB_BYTES) {
       this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
       this.#slab_at = 0;
     }
+    this.#slab_used = this.#slab_at;
     const packet = this.#slab.subarray(this.#slab_at, this.#slab_at + length);
     this.#slab_at += length;
     return packet;

@@ -201,7 +201,12 @@ describe("an inline call of 2022.12", () => {
 
 describe("payloads", () => {
   test("large ones are passed on where they lie", () => {
-    const { stream } = sent("2026.8", { key: "x", frames: [SUB_HEADER, Buffer.alloc(100_000, 7)] });
+    const { stream } = rig.worker("2026.8", 1);
+    // A peer that does not read leaves the chunks as they were handed over.
+    stream.stalled = true;
+    const { id } = rig.client();
+    rig.submit(id, [{ key: "x", frames: [SUB_HEADER, Buffer.alloc(100_000, 7)] }], ["x"]);
+    rig.turn();
     const chunks = stream.writes[0]!;
     const large = chunks.filter((chunk) => chunk.length === 100_000);
     expect(large).toHaveLength(1);

@@ -195,6 +195,29 @@ describe("a peer that does not read", () => {
     expectNoIdLeaks();
   });
 
+  test("keeps its bytes as they were while others get packets of the same size", () => {
+    const slow = rig.worker("2026.8", 40);
+    const fast = rig.worker("2026.8", 40);
+    slow.stream.stalled = true;
+    for (const bytes of [10, 3000]) {
+      const keys = many(60).map((key) => `${key}-${bytes}`);
+      rig.submit(
+        rig.client().id,
+        keys.map((key) => ({ key, frames: [SUB_HEADER, Buffer.alloc(bytes, 7)] })),
+        keys,
+      );
+      rig.turn();
+    }
+    const written = slow.stream.writes.map((chunks) => Buffer.concat(chunks).toString("hex"));
+    expect(written.length).toBeGreaterThan(0);
+    expect(fast.stream.messages().length).toBeGreaterThan(0);
+    for (const key of many(60)) rig.submit(rig.client().id, [{ key: `more-${key}` }], [`more-${key}`]);
+    rig.turn();
+    expect(
+      slow.stream.writes.slice(0, written.length).map((chunks) => Buffer.concat(chunks).toString("hex")),
+    ).toEqual(written);
+  });
+
   test("is dropped when too much waits for it", () => {
     const types = rig.types;
     const outbox = new StreamOutbox(types, { now: () => 1 }, new Probe(), 64 * 100);

@@ -27,7 +27,7 @@ export class TestConnection implements Connection {
   stalled = false;
   paused = false;
   destroyed: string | null = null;
-  /** The chunks of each write, as they were handed over. */
+  /** The chunks of each write. */
   readonly writes: (readonly Uint8Array[])[] = [];
   #pending_bytes = 0;
 
@@ -36,7 +36,8 @@ export class TestConnection implements Connection {
   }
 
   write(chunks: readonly Uint8Array[]): void {
-    this.writes.push(chunks);
+    // A peer that reads has taken the bytes by the time this returns, and the writer uses their place again.
+    this.writes.push(this.stalled ? chunks : chunks.map((chunk) => Uint8Array.from(chunk)));
     if (this.stalled) for (const chunk of chunks) this.#pending_bytes += chunk.length;
   }
 
