@@ -278,6 +278,14 @@ function readU32(bytes: Buffer, at: number): number {
   return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0;
 }
 
+/** Frames that came by another way than a stream, as one message: they are copied together. */
+export function messageOfFrames(frames: readonly Uint8Array[]): FramedMessage {
+  const first = PRELUDE_BYTES + 8 * frames.length;
+  let end = first;
+  const ends = frames.map((frame) => (end += frame.length));
+  return new FramedMessage(Buffer.concat([Buffer.alloc(first), ...frames]), 0, ends, false);
+}
+
 /** Bytes ready for the socket: lengths and small frames joined, frames from 64 KiB on as they are (not copied). */
 export function frameMessage(frames: readonly Uint8Array[]): Uint8Array[] {
   let total = PRELUDE_BYTES + 8 * frames.length;

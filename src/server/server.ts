@@ -23,6 +23,7 @@ import {
   type ServerSettings,
 } from "./peers/options.ts";
 import { PeerServer } from "./peers/peer-server.ts";
+import { PythonSide } from "./python/python-side.ts";
 import { Shuffles } from "./shuffle/shuffles.ts";
 import { StreamOutbox } from "./stream/outbox.ts";
 import { TypeTable } from "./stream/type-table.ts";
@@ -63,6 +64,7 @@ export class SchedulerServer {
   readonly cluster: CoreCluster;
   readonly peers: PeerServer;
   readonly diagnostics: Diagnostics;
+  readonly python: PythonSide;
   readonly hops: HopBook;
   readonly transport: Transport;
   readonly finished: Promise<string>;
@@ -112,17 +114,36 @@ export class SchedulerServer {
     const stream_parts = { scheduler, cluster, outbox, loop, intake, types, clock, probe, hops, reports };
     this.streams = new Streams(stream_parts);
     this.diagnostics = new Diagnostics({ scheduler, cluster, outbox, intake, reports, now_ms: Date.now });
+    this.python = new PythonSide({
+      ...stream_parts,
+      diagnostics: this.diagnostics,
+      unpacker: () => this.#pool(),
+      python: options.python,
+      log,
+      now_ms: Date.now,
+    });
     this.transport = transportOf(options, settings);
     this.finished = new Promise((resolve) => {
       this.#finish = resolve;
     });
-    this.peers = new PeerServer({
-      cluster,
+    this.peers = this.#peerServer();
+    this.streams.context = this.peers.context;
+    this.python.table = this.peers.handlers;
+    this.python.attach(this.peers.context);
+    const { workers } = this.peers.context.registration;
+    workers.heartbeat_followers.add((peer) => this.diagnostics.memory.onHeartbeat(peer));
+  }
+
+  /** What stands around the hot path: everything that it needs has been made. */
+  #peerServer(): PeerServer {
+    const { limits, log, version } = this.#options;
+    return new PeerServer({
+      cluster: this.cluster,
       shuffles: new Shuffles({
-        scheduler,
-        cluster,
+        scheduler: this.scheduler,
+        cluster: this.cluster,
         unpacker: () => this.#pool(),
-        touch: () => loop.touch(),
+        touch: () => this.loop.touch(),
       }),
       streams: this.streams,
       transport: this.transport,
@@ -130,16 +151,13 @@ export class SchedulerServer {
         listener: (connection) => handshakeAsListener(connection, { handshake_ms: limits.handshake_ms }),
         connector: (connection) => handshakeAsConnector(connection, { handshake_ms: limits.handshake_ms }),
       },
-      handlers: this.diagnostics.handlers,
+      handlers: new Map([...this.diagnostics.handlers, ...this.python.handlers]),
       limits,
       settings,
       log,
-      version: options.version,
+      version,
       shutdown: (reason) => void this.close(reason),
     });
-    this.streams.context = this.peers.context;
-    const { workers } = this.peers.context.registration;
-    workers.heartbeat_followers.add((peer) => this.diagnostics.memory.onHeartbeat(peer));
   }
 
   /** A bug of ours in a turn: loud, and the end of the process only if the books are broken. */
@@ -194,6 +212,7 @@ export class SchedulerServer {
     await this.peers.close(reason);
     this.loop.close();
     this.diagnostics.close();
+    await this.python.close();
     await this.#unpacker?.close();
     this.#finish(reason);
   }

@@ -68,6 +68,7 @@ export class UnpackerPool {
   readonly #children = new Set<UnpackerChild>();
   readonly #queue: ChildJob[] = [];
   readonly #graphs = new Map<number, GraphJob>();
+  readonly #imports: string[] = [];
   #next_id = 1;
   #closed = false;
 
@@ -95,10 +96,15 @@ export class UnpackerPool {
     });
   }
 
+  /** A module, package or archive that graphs need from now on: each process imports it before its next graph. */
+  addImport(path: string): void {
+    this.#imports.push(path);
+  }
+
   /** Answers with the request's id; `handlers` are called later, never from within this call. */
   unpack(request: UnpackRequest, handlers: UnpackHandlers): number {
     const id = this.#next_id++;
-    const job = new GraphJob(id, request, handlers, () => this.#graphs.delete(id));
+    const job = new GraphJob(id, request, handlers, this.#imports, () => this.#graphs.delete(id));
     this.#graphs.set(id, job);
     this.#add(job);
     return id;
@@ -200,6 +206,7 @@ export class UnpackerPool {
 /** One graph, from the request to the last spec. */
 class GraphJob implements ChildJob {
   readonly #id: number;
+  readonly #imports: readonly string[];
   readonly #onOver: () => void;
   /** Null once it went into the pipe: the graph's bytes are not kept beyond that. */
   #request: UnpackRequest | null;
@@ -208,8 +215,16 @@ class GraphJob implements ChildJob {
   #send: SendToChild = () => undefined;
   #waits_for_order = false;
 
-  constructor(id: number, request: UnpackRequest, handlers: UnpackHandlers, onOver: () => void) {
+  /** `imports`: what is to be imported when the job begins. */
+  constructor(
+    id: number,
+    request: UnpackRequest,
+    handlers: UnpackHandlers,
+    imports: readonly string[],
+    onOver: () => void,
+  ) {
     this.#id = id;
+    this.#imports = imports;
     this.#request = request;
     this.#handlers = handlers;
     this.#onOver = onOver;
@@ -223,7 +238,8 @@ class GraphJob implements ChildJob {
       throw new UnpackError("VERSION", versionText(request.kind, hello));
     this.#send = send;
     const { graph, annotations } = request;
-    send({ op: "unpack", id: this.#id, kind: request.kind, frame_count: graph.frames.length }, [
+    const imports = this.#imports.length === 0 ? {} : { imports: this.#imports };
+    send({ op: "unpack", id: this.#id, kind: request.kind, frame_count: graph.frames.length, ...imports }, [
       request.keys,
       graph.header,
       ...graph.frames,

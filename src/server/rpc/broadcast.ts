@@ -25,13 +25,13 @@ async function broadcast(request: Request, context: RpcContext): Promise<WireVal
   const targets = request.boolean("nanny", false)
     ? nannyTargets(workers, context)
     : workers.map((worker) => ({ worker, address: worker }));
-  return sendToAll(request.map("msg"), targets, on_error, context);
+  return sendToAll(messageFor(request), targets, on_error, context);
 }
 
 /** `proxy {msg, worker}`: a request to one worker that the client cannot reach itself (actors). */
 async function proxy(request: Request, context: RpcContext): Promise<WireValue> {
   const address = context.registration.workers.addresses.coerce(request.string("worker"));
-  return context.pool.request(address, forwarded(request.map("msg")));
+  return context.pool.request(address, forwarded(messageFor(request)));
 }
 
 /** `worker_logs {n?, workers?, nanny?}`: the last lines of each worker's log. */
@@ -113,6 +113,13 @@ function nannyTargets(workers: readonly string[], context: RpcContext): Target[]
     if (peer.nanny !== null) targets.push({ worker, address: peer.nanny });
   }
   return targets;
+}
+
+/** What is to be sent: the receivers' answers are to be readable for the asker. */
+function messageFor(request: Request): WireMap {
+  const message = request.map("msg");
+  const serializers = request.value("serializers");
+  return serializers === null ? message : message.set("serializers", serializers);
 }
 
 /** The answer comes to us, on a connection of ours: a `close` or `reply` that the client wrote is not meant for it. */

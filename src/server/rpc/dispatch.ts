@@ -87,7 +87,7 @@ async function answer(
 }
 
 /** Null: none of the failures that a handler is expected to have, so one of our own bugs. */
-function asPythonError(error: unknown): PythonError | null {
+export function asPythonError(error: unknown): PythonError | null {
   if (error instanceof PythonError) return error;
   if (error instanceof UnreachableError) return new PythonError("CommClosedError", error.message);
   if (error instanceof ProtocolError) return new PythonError("ValueError", error.message);

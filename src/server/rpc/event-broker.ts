@@ -12,6 +12,8 @@ interface Topic {
 
 /** Topics of events, which clients log to, read and subscribe to (`log_event`, `get_events`, `subscribe_topic`). */
 export class EventBroker {
+  /** Told of each event, whoever subscribes to its topics. */
+  readonly followers = new Set<(topics: readonly string[], message: WireValue) => void>();
   readonly #cluster: Cluster;
   readonly #now_ms: () => number;
   readonly #topics = new Map<string, Topic>();
@@ -26,6 +28,7 @@ export class EventBroker {
 
   /** Keeps the event, stamped with the time, and sends it to the topic's subscribers. */
   publish(topics: readonly string[], message: WireValue): void {
+    for (const follower of this.followers) follower(topics, message);
     const event: WireValue = [floatValue(this.#now_ms() / 1000), message];
     for (const name of topics) {
       const topic = this.#topic(name);

@@ -21,7 +21,7 @@ interface Gathered {
 /** `gather {keys}`: values of keys, fetched from their holders and passed on unopened. */
 async function gather(request: Request, context: RpcContext): Promise<WireValue> {
   const keys = request.keys("keys");
-  const { data, failed } = await gatherKeys(keys, context);
+  const { data, failed } = await gatherKeys(keys, request.value("serializers"), context);
   context.events.publish(["all"], WireMap.of({ action: "gather", count: keys.length }));
   if (failed.length === 0) return WireMap.of({ status: "OK", data: keyMap(data) });
   context.log.writeLimited("ERROR", "gather", `Couldn't gather keys: ${keyTexts(failed)}`);
@@ -34,7 +34,11 @@ async function gather(request: Request, context: RpcContext): Promise<WireValue>
  * the key is not asked for it again; who holds what is looked up anew while keys are missing, for tasks may have
  * moved or been computed again in between.
  */
-async function gatherKeys(keys: readonly KeyBytes[], context: RpcContext): Promise<Gathered> {
+async function gatherKeys(
+  keys: readonly KeyBytes[],
+  serializers: WireValue,
+  context: RpcContext,
+): Promise<Gathered> {
   const missing = new Map<KeyId, KeyBytes>(keys.map((key) => [keyId(key), key]));
   const gathered: Gathered = { data: [], failed: [] };
   const excluded = new Excluded();
@@ -48,7 +52,7 @@ async function gatherKeys(keys: readonly KeyBytes[], context: RpcContext): Promi
       continue;
     }
     const fetched = [...requests].map(async ([address, wanted]) => {
-      await fetchFrom(address, wanted, { missing, gathered, excluded, context });
+      await fetchFrom(address, wanted, { missing, gathered, excluded, serializers, context });
     });
     await Promise.all(fetched);
   }
@@ -105,14 +109,16 @@ interface Progress {
   readonly missing: Map<KeyId, KeyBytes>;
   readonly gathered: Gathered;
   readonly excluded: Excluded;
+  /** What the asker can read, or null: the workers' own choice. */
+  readonly serializers: WireValue;
   readonly context: RpcContext;
 }
 
 async function fetchFrom(address: string, keys: readonly KeyBytes[], progress: Progress): Promise<void> {
-  const { missing, gathered, excluded, context } = progress;
+  const { missing, gathered, excluded, serializers, context } = progress;
   let reply: WireMap;
   try {
-    reply = await getData(context.pool, address, keys);
+    reply = await getData(context.pool, address, keys, serializers);
   } catch (error) {
     if (error instanceof UnreachableError) {
       excluded.workers.add(address);
@@ -146,12 +152,16 @@ async function fetchFrom(address: string, keys: readonly KeyBytes[], progress: P
 }
 
 /** `get_data` of a worker: it wants to be told "OK" once its answer has arrived in full. */
-function getData(pool: WorkerPool, address: string, keys: readonly KeyBytes[]): Promise<WireMap> {
+function getData(
+  pool: WorkerPool,
+  address: string,
+  keys: readonly KeyBytes[],
+  serializers: WireValue,
+): Promise<WireMap> {
   return pool.use(address, async (channel) => {
-    const reply = await ask(
-      channel,
-      WireMap.of({ op: "get_data", keys: keyList(keys), who: null, reply: true }),
-    );
+    const message = WireMap.of({ op: "get_data", keys: keyList(keys), who: null, reply: true });
+    if (serializers !== null) message.set("serializers", serializers);
+    const reply = await ask(channel, message);
     if (!(reply instanceof WireMap))
       throw new ProtocolError("BAD_REPLY", "get_data was not answered with a dict");
     if (reply.get("status") === "OK") channel.write("OK");

@@ -25,6 +25,8 @@ async function restart(request: Request, context: RpcContext): Promise<WireValue
   log.write("INFO", `Restarting workers and releasing all keys (stimulus_id='${options.stimulus_id}')`);
   cluster.forgetAll(options.stimulus_id);
   for (const client of cluster.clients.values()) cluster.sendToClient(client, WireMap.of({ op: "restart" }));
+  const event = WireMap.of({ action: "restart", client: options.client });
+  context.events.publish(options.client === null ? ["all"] : [options.client, "all"], event);
   await restartPeers([...cluster.workers.values()], options, context);
   return null;
 }

@@ -6,6 +6,7 @@ import traceback
 from array import array
 
 from distributed.core import error_message
+from distributed.utils import import_file
 
 from .exceptions import make_exception, make_shuffle_run
 from .graphs import Annotations, Structure, materialize, open_graph, open_pickled, unpack_keys
@@ -24,6 +25,7 @@ class Requests:
         self._preloader = Preloader(preload) if preload else None
         self._frozen_after_preload = self._preloader is None
         self._tasks_since_collect = 0
+        self._imported = 0
         try:
             from dask._expr import Expr  # noqa: F401
 
@@ -79,8 +81,15 @@ class Requests:
             message = {"exception_text": repr(error), "traceback_text": repr(second)}
         self._pipe.write({"op": "error", "id": request_id, **message})
 
+    def _import(self, paths):
+        """Modules that users uploaded, oldest first; one that was uploaded again is loaded again."""
+        for path in paths[self._imported :]:
+            import_file(path)
+            self._imported += 1
+
     def _unpack(self, head, sections):
         started = time.thread_time()
+        self._import(head.get("imports", ()))
         request_id, kind = head["id"], head["kind"]
         keys_section, header, frames = sections[0], sections[1], sections[2 : 2 + head["frame_count"]]
         annotation_parts = sections[2 + head["frame_count"] :]

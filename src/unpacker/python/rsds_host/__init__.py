@@ -1,0 +1,1 @@
+"""Runs users' Python where Dask would run it inside the scheduler: functions, plugins, feeds."""
