@@ -136,7 +136,7 @@ export class SchedulerServer {
 
   /** What stands around the hot path: everything that it needs has been made. */
   #peerServer(): PeerServer {
-    const { limits, log, version } = this.#options;
+    const { limits, log, version, settings = DEFAULT_SERVER_SETTINGS } = this.#options;
     return new PeerServer({
       cluster: this.cluster,
       shuffles: new Shuffles({

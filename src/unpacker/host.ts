@@ -135,7 +135,7 @@ export class PythonHost {
   #onMessage({ head, sections }: PipeMessage): void {
     const id = Number(head.id);
     if (head.op === "hello") this.#onHello(head);
-    else if (head.op === "ask") void this.#answer(id, String(head["what"]), sections);
+    else if (head.op === "ask") void this.#answer(id, String(head.what), sections);
     else if (head.op === "result") {
       this.#waiting.get(id)?.resolve(sections);
       this.#waiting.delete(id);

@@ -6,6 +6,8 @@ export interface PipeHead {
   readonly [name: string]: unknown;
   readonly op?: unknown;
   readonly id?: unknown;
+  /** What the host asks for. */
+  readonly what?: unknown;
   readonly sections?: unknown;
   /** Of a hello that is none, and of the other answers; answers.ts reads them. */
   readonly error?: unknown;
