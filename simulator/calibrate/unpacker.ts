@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import type { Movement, PlantRow } from "../../src/results/calibration.ts";
-import type { GraphRecord } from "../../src/server/graphs/intake.ts";
+import { GraphLog, type GraphRecord } from "../../src/server/graphs/graph-log.ts";
 import { ServerLog } from "../../src/server/peers/log.ts";
 import { DEFAULT_PEER_LIMITS } from "../../src/server/peers/options.ts";
 import { SchedulerServer } from "../../src/server/server.ts";
@@ -49,8 +49,10 @@ const PLANTS = 20;
 const DELAY_S = 0.01;
 /** The first graphs of a new Python process pay its imports. */
 const WARM_UPS = 2;
-/** The intake remembers 100 graphs, two a round. */
+/** More rounds say nothing more. */
 const ROUNDS_MAX = 48 - WARM_UPS;
+/** Two graphs a round. */
+const GRAPHS_MAX = 2 * (ROUNDS_MAX + WARM_UPS);
 const WORKERS = 4;
 
 /** Delays in the Python child against `graphs[].unpack_s`, or the reason why there are none. */
@@ -73,6 +75,8 @@ export async function plantInUnpacker(
     version,
     probe: new Probe(),
   });
+  const graphs = new GraphLog(GRAPHS_MAX);
+  server.intake.graphs = graphs;
   const address = await server.start();
   const fleet = new FleetThread(
     {
@@ -87,7 +91,7 @@ export async function plantInUnpacker(
     const failed = await runClient(python, [address, String(all), String(PLANTS), String(DELAY_S)], signal);
     signal.throwIfAborted();
     if (failed !== null) return `${python} cannot submit graphs: ${failed}`;
-    return rowOf(server.intake.records.slice(2 * WARM_UPS));
+    return rowOf(graphs.records.slice(2 * WARM_UPS));
   } finally {
     await fleet.kill();
     await server.close("the calibration is over");

@@ -1,7 +1,8 @@
 import { MemoryTransport } from "../../src/comm/memory.ts";
 import type { FleetThread as FleetThreadInput } from "../../src/results/input.ts";
 import type { GraphRow, Ledger } from "../../src/results/summary.ts";
-import type { GraphRecord } from "../../src/server/graphs/intake.ts";
+import { GraphLog, type GraphRecord, graphTimes } from "../../src/server/graphs/graph-log.ts";
+import { serverCounts } from "../../src/server/live/counts.ts";
 import { ServerLog } from "../../src/server/peers/log.ts";
 import { DEFAULT_PEER_LIMITS } from "../../src/server/peers/options.ts";
 import { SchedulerServer } from "../../src/server/server.ts";
@@ -29,6 +30,8 @@ import {
   taskTable,
 } from "./measure.ts";
 
+/** Repeats submit one graph each. */
+const GRAPHS_MAX = 1;
 /** How long a release may take until the repeat is given up. */
 const RELEASE_MS_MAX = 60_000;
 
@@ -131,7 +134,8 @@ export class WireRunner implements Runner {
     const meter = new LoopMeter();
     const stamps = openStamps(server.scheduler.books, this.#parts, repeat);
     server.outbox.first_compute_ns = 0;
-    server.intake.records.length = 0;
+    const graphs = new GraphLog(GRAPHS_MAX);
+    server.intake.graphs = graphs;
     if (this.#recorder === null) meter.start();
     const window_start_ms = Date.now();
     this.#recorder?.openWindow();
@@ -145,8 +149,8 @@ export class WireRunner implements Runner {
       null;
     server.scheduler.books.tasks.stamps = null;
     const own = await this.#fleet.recorded();
-    const records = [...server.intake.records];
-    const known_ns = Math.max(...records.map((record) => record.known_ns));
+    server.intake.graphs = null;
+    const known_ns = Math.max(...graphs.records.map((record) => record.known_ns));
     const measured: Measured = {
       makespan_s: (report.reported_ns - report.submitted_ns) / 1e9,
       graph_s: (known_ns - report.submitted_ns) / 1e9,
@@ -159,7 +163,7 @@ export class WireRunner implements Runner {
       figures,
       loop,
       fleet: this.#fleetThreads(report, own),
-      graphs: records.map((record) => this.#graphRow(record, report)),
+      graphs: graphs.records.map((record) => this.#graphRow(record)),
       ledger: ledgerBetween(before, after),
       window_start_ms,
       tasks: stamps === null ? null : taskTable(stamps, repeat, report.submitted_ns),
@@ -180,31 +184,13 @@ export class WireRunner implements Runner {
     return this.#parts.options.transport === "tcp" ? [{ cpu_ns: figures.cpu_ns, figures: own }] : [];
   }
 
-  #graphRow(record: GraphRecord, report: SubmissionReport): GraphRow {
-    return {
-      bytes: record.bytes,
-      decode_s: record.decode_ns / 1e9,
-      wait_s: record.wait_ns / 1e9,
-      unpack_s: record.unpack_ns / 1e9,
-      order_s: record.order_ns / 1e9,
-      insert_s: record.insert_ns / 1e9,
-      first_task_s: (this.#server.outbox.first_compute_ns - record.submitted_ns) / 1e9,
-      last_task_s: (report.reported_ns - record.submitted_ns) / 1e9,
-    };
+  /** There is one graph, so the first task of all is its first. */
+  #graphRow(record: GraphRecord): GraphRow {
+    return graphTimes({ ...record, first_task_ns: this.#server.outbox.first_compute_ns });
   }
 
   #ledger(): Ledger {
-    const { scheduler, streams, outbox } = this.#server;
-    const { tasks_sent, tasks_finished, steals_asked, steals_done, recomputed } = scheduler.counts;
-    return {
-      ...{ tasks_sent, tasks_finished, steals_asked, steals_done, recomputed },
-      bytes_in: streams.counts.bytes,
-      bytes_out: outbox.counts.bytes,
-      messages_in: streams.counts.messages,
-      messages_out: outbox.counts.messages,
-      batches_in: streams.counts.batches,
-      batches_out: outbox.counts.batches,
-    };
+    return serverCounts(this.#server);
   }
 
   async close(): Promise<void> {

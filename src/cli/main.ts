@@ -5,6 +5,7 @@ import { addCalibrateCommand, type CalibrateArguments, calibrateMain } from "./c
 import { addCompareCommand, type CompareArguments, compareMain } from "./compare-command.ts";
 import { type FleetArguments, fleetMain } from "./fleet-command.ts";
 import { tolerateClosedStream } from "./log.ts";
+import { type ProfileArguments, profileMain } from "./profile-command.ts";
 import { addRunOptions, positiveInteger, type RunArguments, WORKERS_MAX } from "./run-options.ts";
 import { runScheduler } from "./scheduler-process.ts";
 import { type CommandProcess, zeroRunMain } from "./zero-run-command.ts";
@@ -33,7 +34,7 @@ async function main(argv: readonly string[]): Promise<number> {
   addRunOptions(program).action((args: RunArguments) => {
     if (program.args.length > 0)
       program.error(
-        `unknown command '${program.args[0]}': the commands are scheduler, fleet, calibrate and compare`,
+        `unknown command '${program.args[0]}': the commands are scheduler, fleet, profile, calibrate and compare`,
       );
     if (argv.length === 0) program.help({ error: true });
     if (args.zeroWorkers === undefined) program.error("say how many workers: --zero-workers N (see --help)");
@@ -50,6 +51,9 @@ async function main(argv: readonly string[]): Promise<number> {
   });
   fleetCommand(program).action((address: string, args: FleetArguments) => {
     command = (parts) => fleetMain(address, args, parts);
+  });
+  profileCommand(program).action((address: string, args: ProfileArguments) => {
+    command = (parts) => profileMain(address, args, parts);
   });
   try {
     program.parse(argv, { from: "user" });
@@ -114,6 +118,20 @@ function fleetCommand(program: Command): Command {
     .option("--seconds <s>", "leave after so long", positiveInteger(1e9))
     .option("--out <dir>", "write what was seen to this folder")
     .option("--json", "print the document as JSON", false)
+    .option("--quiet", "no progress on stderr", false);
+}
+
+function profileCommand(program: Command): Command {
+  return program
+    .command("profile")
+    .description("trace a running rsds scheduler, with whatever it is doing")
+    .argument("<address>", "the scheduler, such as tcp://127.0.0.1:8786")
+    .option("--seconds <s>", "for so long (default: until Ctrl-C)", positiveInteger(1e9))
+    .addOption(
+      new Option("--trace <level>", "what is recorded").choices(["phases", "tasks"]).default("phases"),
+    )
+    .option("--out <dir>", "result folder (default: rsds-results/<utc time>-profile)")
+    .option("--json", "print the summary as one JSON document", false)
     .option("--quiet", "no progress on stderr", false);
 }
 

@@ -1,8 +1,13 @@
 import { accessSync, constants, mkdirSync, statSync } from "node:fs";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 
 /** Where results go if nobody says otherwise. */
 export const RESULTS = "rsds-results";
+
+/** `rsds-results/<utc time>-<name>`. */
+export function defaultPlace(name: string): string {
+  return join(RESULTS, `${fileTime(new Date())}-${name}`);
+}
 
 /** UTC to the second, without the colons that some file systems refuse. */
 export function fileTime(at: Date): string {

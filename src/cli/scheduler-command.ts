@@ -110,6 +110,7 @@ async function serverOptions(options: SchedulerOptions, log: ServerLog): Promise
     scheduler: options.scheduler,
     python: options.python,
     trace: options.trace,
+    out: options.out,
     zero_workers: options.zero_workers,
     idle_timeout_ms: options.idle_timeout_ms,
     worker_ttl_ms: settings.worker_ttl_ms,

@@ -19,6 +19,8 @@ export interface SchedulerOptions {
   readonly scheduler: string;
   readonly python: string | null;
   readonly trace: "off" | "phases" | "tasks";
+  /** The result folder of the trace; null: a name of its own. */
+  readonly out: string | null;
   readonly zero_workers: number;
   readonly dashboard: DashboardOptions;
   readonly settings: SchedulerSettings;
@@ -45,6 +47,8 @@ export function parseSchedulerOptions(
   }
   refuseUnsupported(command, unsupported);
   const parsed = command.opts<Parsed>();
+  if (parsed.out !== undefined && parsed.trace === "off")
+    throw new UsageError("--out is the folder of a trace: give --trace phases or --trace tasks as well");
   const settings = settingsFor(parsed.python ?? null);
   return {
     ...whereToListen(parsed, settings.default_scheme),
@@ -54,6 +58,7 @@ export function parseSchedulerOptions(
     scheduler: parsed.scheduler,
     python: parsed.python ?? null,
     trace: parsed.trace,
+    out: parsed.out ?? null,
     zero_workers: parsed.zeroWorkers,
     dashboard: dashboardOptions(parsed, settings),
     settings,
@@ -99,6 +104,7 @@ interface Parsed {
   readonly scheduler: string;
   readonly python?: string;
   readonly trace: "off" | "phases" | "tasks";
+  readonly out?: string;
   readonly zeroWorkers: number;
   readonly dashboardAddress: string;
   readonly dashboardPrefix: string;
@@ -165,8 +171,11 @@ function schedulerCommand(
     )
     .option("--python <PATH>", "Interpreter that opens graphs (default: that of $VIRTUAL_ENV, else python3)")
     .addOption(
-      new Option("--trace <WHAT>", "What is traced").choices(["off", "phases", "tasks"]).default("phases"),
+      new Option("--trace <WHAT>", "What is traced from start to end, for a result folder")
+        .choices(["off", "phases", "tasks"])
+        .default("off"),
     )
+    .option("--out <DIR>", "Result folder of --trace (default: rsds-results/<utc time>-scheduler)")
     .option("--zero-workers <N>", "Workers of our own that compute nothing", parseCount, 0);
   command
     .option("--dashboard-address <TEXT>", "Address on which to serve the dashboard over HTTP", ":8787")

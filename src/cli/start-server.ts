@@ -1,17 +1,21 @@
 import { Dashboard, type DashboardOptions } from "../dashboard/dashboard.ts";
-import { rsdsVersion } from "../results/machine.ts";
+import { machineFacts, rsdsVersion } from "../results/machine.ts";
 import { ClusterReader } from "../server/cluster-reader.ts";
+import type { LiveWindow } from "../server/live/window.ts";
 import type { RunningServer, ServerOptions } from "../server/peers/options.ts";
 import { SchedulerServer } from "../server/server.ts";
-import { Recorder } from "../trace/recorder.ts";
 import { Probe } from "../trace/tracer.ts";
 import { StartError } from "./errors.ts";
+import { writeLiveFolder } from "./live-results.ts";
+import { defaultPlace, makeWritable, oneLine } from "./result-place.ts";
 
 /** The composition root of `rsds scheduler`: the server, and with `--zero-workers` a fleet in a thread beside it. */
 export async function startServer(
   options: ServerOptions,
   dashboard_options: DashboardOptions,
 ): Promise<RunningServer> {
+  const folder = options.out ?? defaultPlace("scheduler");
+  if (options.trace !== "off") writableOrStartError(folder);
   const server = new SchedulerServer({
     listen_address: options.listen_address,
     contact_address: options.contact_address,
@@ -23,7 +27,8 @@ export async function startServer(
     settings: options.settings,
     log: options.log,
     version: rsdsVersion(),
-    probe: new Probe(options.trace === "off" ? null : new Recorder()),
+    machine: { ...machineFacts() },
+    probe: new Probe(),
   });
   server.diagnostics.story.start();
   const dashboard = await startDashboard(server, dashboard_options, options);
@@ -33,18 +38,23 @@ export async function startServer(
   });
   server.peers.startTimers(options.worker_ttl_ms, options.idle_timeout_ms);
   const closeFleet = options.zero_workers > 0 ? await startFleet(server, options) : null;
+  const writeTrace = await startTrace(server, options, folder);
   return {
     address,
     dashboard_port: dashboard.port,
     // Whoever ends the server ends its fleet: a thread would keep the process.
     finished: server.finished.then(async (reason) => {
       await closeFleet?.();
+      await writeTrace();
       return reason;
     }),
     identityJson: () => server.peers.identityJson(),
     close: async (reason) => {
+      // Before the fleet goes, whose end is none of what was to be traced.
+      await server.live.end();
       await closeFleet?.();
       await server.close(reason);
+      await writeTrace();
     },
   };
 }
@@ -63,6 +73,40 @@ async function startDashboard(
   return dashboard;
 }
 
+function writableOrStartError(folder: string): void {
+  try {
+    makeWritable(folder);
+  } catch (error) {
+    throw new StartError(oneLine(error));
+  }
+}
+
+/** With `--trace`: a window over the server's life. Answers what writes it once the server has ended. */
+async function startTrace(
+  server: SchedulerServer,
+  options: ServerOptions,
+  folder: string,
+): Promise<() => Promise<void>> {
+  const { trace, log } = options;
+  if (trace === "off") return () => Promise.resolve();
+  let window: LiveWindow | null = null;
+  await server.live.start(`--trace ${trace}`, trace, (whole) => {
+    window = whole;
+    return Promise.resolve();
+  });
+  log.write("INFO", `Tracing ${trace}: the result folder will be ${folder}`);
+  let written: Promise<void> | null = null;
+  const write = async (): Promise<void> => {
+    if (window === null) return;
+    await writeLiveFolder(folder, window, {});
+    log.write("INFO", `Result folder: ${folder}`);
+  };
+  return () => {
+    written ??= write();
+    return written;
+  };
+}
+
 /** Rejects when the fleet cannot start, with nothing left running: neither its thread nor the server. */
 async function startFleet(server: SchedulerServer, options: ServerOptions): Promise<() => Promise<void>> {
   const { FleetThread } = await import("../../simulator/fleet/host.ts");
@@ -78,6 +122,15 @@ async function startFleet(server: SchedulerServer, options: ServerOptions): Prom
     },
     (text) => options.log.write("INFO", `fleet: ${text}`),
   );
+  server.live.fleet = {
+    workers: options.zero_workers,
+    cpuNs: () =>
+      fleet.figures().then(
+        ({ cpu_ns }) => cpu_ns,
+        // The thread has ended, which is told of elsewhere.
+        () => null,
+      ),
+  };
   let started = false;
   fleet.ended.then((error) => {
     if (error !== null && started) options.log.write("ERROR", error.message);

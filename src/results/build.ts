@@ -34,7 +34,7 @@ export function buildResults(input: RunInput): Results {
   const summary: Summary = {
     schema: "rsds.summary/1",
     rsds: { version: rsdsVersion() },
-    machine: machineFacts(),
+    machine: input.machine ?? machineFacts(),
     started_at: new Date(input.started_at_ms).toISOString(),
     run,
     makespan_s: stat((repeat) => repeat.makespan_s),

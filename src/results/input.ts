@@ -2,13 +2,15 @@ import type { EventList } from "../trace/events.ts";
 import type { WindowFigures } from "../trace/figures.ts";
 import type { Histogram } from "../trace/histogram.ts";
 import type { LoopFigures } from "../trace/loop-meter.ts";
-import type { GraphRow, Ledger, RunFacts, Summary } from "./summary.ts";
+import type { GraphRow, Ledger, Machine, RunFacts, Summary } from "./summary.ts";
 
 /** What a runner hands over when its repeats are done. */
 export interface RunInput {
   readonly run: RunFacts;
   /** Epoch milliseconds. */
   readonly started_at_ms: number;
+  /** Of the scheduler; absent: this one. */
+  readonly machine?: Machine;
   /** The warm-up; null where there was none. */
   readonly cold: Pick<RepeatInput, "makespan_s" | "scheduler_cpu_us" | "scheduler_thread_cpu_us"> | null;
   readonly repeats: readonly RepeatInput[];

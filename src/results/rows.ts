@@ -2,7 +2,15 @@ import type { WindowFigures } from "../trace/figures.ts";
 import { Histogram } from "../trace/histogram.ts";
 import { HOPS, PHASE, SPAN_PHASES, TOP_PHASES, type TopPhase } from "../trace/phases.ts";
 import type { FleetThread, RepeatInput } from "./input.ts";
-import type { FleetPhaseRow, FleetSummary, HopRow, Percentiles, PhaseRow, RunFacts } from "./summary.ts";
+import {
+  type FleetPhaseRow,
+  type FleetSummary,
+  type HopRow,
+  LIVE_WORKLOAD,
+  type Percentiles,
+  type PhaseRow,
+  type RunFacts,
+} from "./summary.ts";
 
 /** What rows are relative to. */
 export interface Extent {
@@ -67,8 +75,10 @@ export function hopRows(repeats: readonly RepeatInput[], run: RunFacts): HopRow[
   return HOPS.flatMap(({ name, kind }, id) => {
     const histogram = merged(repeats.flatMap((repeat) => hopHistograms(repeat, id)));
     // A hop that belongs to this kind of run is shown even when nothing was counted; others only if they were.
+    const live = run.workload === LIVE_WORKLOAD;
     const expected =
-      kind === "every" || (kind === "zero" && run.zero_workers > 0 && run.transport !== "direct");
+      kind === "every" ||
+      (live ? kind === "real" : run.zero_workers > 0 && run.transport !== "direct" && kind === "zero");
     return expected || histogram.count > 0 ? [{ hop: name, ...percentilesOf(histogram) }] : [];
   });
 }

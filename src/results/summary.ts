@@ -38,6 +38,9 @@ export interface Summary {
   readonly files: readonly string[];
 }
 
+/** The `workload` of a window that was opened on a running scheduler. */
+export const LIVE_WORKLOAD = "live";
+
 /** Over repeats. */
 export interface Stat {
   readonly min: number;

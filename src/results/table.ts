@@ -1,4 +1,12 @@
-import type { HopRow, PhaseRow, Stat, Summary } from "./summary.ts";
+import { graphSection } from "./graph-table.ts";
+import {
+  type HopRow,
+  LIVE_WORKLOAD,
+  type PhaseRow,
+  type RunFacts,
+  type Stat,
+  type Summary,
+} from "./summary.ts";
 import {
   bar,
   bytes,
@@ -22,6 +30,7 @@ export function renderTable(summary: Summary, options: TextOptions): string {
     summary.phases === undefined ? [] : phaseSection(summary, summary.phases, options),
     fleetSection(summary, options),
     summary.hops === undefined ? [] : hopSection(summary.hops, options),
+    summary.run.workload === LIVE_WORKLOAD ? graphSection(summary.graphs, options) : [],
     notes(summary, options),
   ];
   return sections
@@ -32,17 +41,18 @@ export function renderTable(summary: Summary, options: TextOptions): string {
 
 function headline(summary: Summary, options: TextOptions): string[] {
   const { run } = summary;
+  const live = run.workload === LIVE_WORKLOAD;
   const facts = [
     `${grouped(run.tasks)} tasks`,
-    run.zero_workers > 0 ? `${grouped(run.zero_workers)} zero workers` : "real workers",
+    workersOf(run),
     run.scheduler,
     run.transport,
     run.release,
-    `${run.repeats} ${run.repeats === 1 ? "repeat" : "repeats"}`,
+    ...(live ? [] : [`${run.repeats} ${run.repeats === 1 ? "repeat" : "repeats"}`]),
   ];
   const title = `${styled(options, "bold", run.workload)}  ${styled(options, "dim", facts.join(" · "))}`;
   const rows = [
-    ["makespan", seconds(summary.makespan_s.median), range(summary.makespan_s, seconds)],
+    [live ? "window" : "makespan", seconds(summary.makespan_s.median), range(summary.makespan_s, seconds)],
     ["per task", micros(summary.us_per_task.median), range(summary.us_per_task, micros)],
     [
       "scheduler CPU per task",
@@ -54,9 +64,21 @@ function headline(summary: Summary, options: TextOptions): string[] {
   if (unpacker !== undefined) {
     rows.push(["unpacker CPU per task", micros(unpacker.median), range(unpacker, micros)]);
   }
-  rows.push(["graph in", seconds(summary.graph_s.median), range(summary.graph_s, seconds)]);
-  rows.push(["first task out", seconds(summary.first_task_s.median), range(summary.first_task_s, seconds)]);
-  const { cold } = summary;
+  // A window may have many graphs, which have a section, and discards no first run.
+  if (!live) rows.push(...singleRunRows(summary));
+  return [title, "", ...columns(rows, 3).map((line) => `  ${line}`)];
+}
+
+function workersOf({ zero_workers, workers }: RunFacts): string {
+  if (zero_workers > 0) return `${grouped(zero_workers)} zero workers`;
+  return typeof workers === "number" ? `${grouped(workers)} workers` : "real workers";
+}
+
+function singleRunRows({ graph_s, first_task_s, cold }: Summary): string[][] {
+  const rows = [
+    ["graph in", seconds(graph_s.median), range(graph_s, seconds)],
+    ["first task out", seconds(first_task_s.median), range(first_task_s, seconds)],
+  ];
   if (cold !== null) {
     rows.push([
       "cold run",
@@ -64,7 +86,7 @@ function headline(summary: Summary, options: TextOptions): string[] {
       `CPU ${micros(cold.scheduler_cpu_us_per_task)} per task`,
     ]);
   }
-  return [title, "", ...columns(rows, 3).map((line) => `  ${line}`)];
+  return rows;
 }
 
 function phaseSection(summary: Summary, phases: readonly PhaseRow[], options: TextOptions): string[] {
@@ -150,8 +172,18 @@ function notes(summary: Summary, options: TextOptions): string[] {
             `about ${percent(probe.share)} of the time (${grouped(probe.count)} probes; an empty span costs ${significant(probe.cost_ns)} ns)`,
           ],
         ]),
+    ...clockRow(summary.run),
   ];
   return columns(rows, 2).map((line) => `  ${styled(options, "dim", line)}`);
+}
+
+/** How far the hops of real workers can be trusted. */
+function clockRow({ clocks }: RunFacts): string[][] {
+  if (typeof clocks !== "object" || clocks === null || !("ahead_us_max" in clocks)) return [];
+  const { ahead_us_max, behind_us_max } = clocks;
+  if (typeof ahead_us_max !== "number" || typeof behind_us_max !== "number") return [];
+  const bounds = `ahead of this machine's by ${micros(ahead_us_max)} at most, behind by ${micros(behind_us_max)} at most`;
+  return [["clocks", `all workers' together ${bounds}`]];
 }
 
 function range(stat: Stat, format: (value: number) => string): string {

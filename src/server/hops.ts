@@ -61,8 +61,9 @@ export class HopBook {
     if (reader.start_s[row] === 0 || reader.stop_s[row] === 0) return;
     const start_ns = reader.start_s[row]! * 1e9 + this.offset_ns;
     const stop_ns = reader.stop_s[row]! * 1e9 + this.offset_ns;
-    this.written_start_ns_min = Math.min(this.written_start_ns_min, start_ns - written_ns);
-    this.stop_read_ns_min = Math.min(this.stop_read_ns_min, read_ns - stop_ns);
+    // Compared so that NaN, of a task that was written before the tracing was switched on, changes nothing.
+    if (start_ns - written_ns < this.written_start_ns_min) this.written_start_ns_min = start_ns - written_ns;
+    if (read_ns - stop_ns < this.stop_read_ns_min) this.stop_read_ns_min = read_ns - stop_ns;
     tracer.hop(HOP.writtenStart, positive(start_ns - written_ns));
     tracer.hop(HOP.startStop, positive(stop_ns - start_ns));
     tracer.hop(HOP.stopRead, positive(read_ns - stop_ns));

@@ -14,6 +14,7 @@ import { Diagnostics } from "./diagnostics/diagnostics.ts";
 import { Reports } from "./diagnostics/reports.ts";
 import { GraphIntake } from "./graphs/intake.ts";
 import { HopBook } from "./hops.ts";
+import { LiveTrace } from "./live/live-trace.ts";
 import { TurnLoop } from "./loop.ts";
 import type { Log } from "./peers/log.ts";
 import {
@@ -45,6 +46,8 @@ export interface SchedulerServerOptions {
   readonly settings?: ServerSettings;
   readonly log: Log;
   readonly version: string;
+  /** What a profile says of the machine; nothing unless given. */
+  readonly machine?: Readonly<Record<string, string | number>>;
   /** Off, or on, or switched while it runs. */
   readonly probe: Probe;
   /** For `inproc://` addresses: the transport that the peers share with the server. */
@@ -68,6 +71,9 @@ export class SchedulerServer {
   readonly hops: HopBook;
   readonly transport: Transport;
   readonly finished: Promise<string>;
+  readonly probe: Probe;
+  /** Switches the tracing on and off; zero runs, which have a tracer from the start, leave it alone. */
+  readonly live: LiveTrace;
   readonly #options: SchedulerServerOptions;
   #listener: Listener | null = null;
   #unpacker: UnpackerPool | null = null;
@@ -81,6 +87,7 @@ export class SchedulerServer {
   constructor(options: SchedulerServerOptions) {
     const { probe, log, limits, settings = DEFAULT_SERVER_SETTINGS } = options;
     this.#options = options;
+    this.probe = probe;
     const clock = new MonotonicClock();
     const types = new TypeTable();
     this.outbox = new StreamOutbox(types, clock, probe, limits.stream_pending_bytes_max);
@@ -96,7 +103,6 @@ export class SchedulerServer {
     this.loop = new TurnLoop(this.scheduler, this.outbox, clock, probe, (error) => this.#bug(error));
     this.cluster = new CoreCluster(this.scheduler, this.outbox, this.loop, log);
     this.hops = new HopBook(this.scheduler.books.tasks);
-    this.hops.offset_ns = clock.now() - Date.now() * 1e6;
     const { scheduler, cluster, outbox, loop, hops } = this;
     this.intake = new GraphIntake({
       scheduler,
@@ -123,6 +129,7 @@ export class SchedulerServer {
       now_ms: Date.now,
     });
     this.transport = transportOf(options, settings);
+    this.live = new LiveTrace(this, { clock, version: options.version, machine: options.machine ?? {} });
     this.finished = new Promise((resolve) => {
       this.#finish = resolve;
     });
@@ -146,6 +153,7 @@ export class SchedulerServer {
         touch: () => this.loop.touch(),
       }),
       streams: this.streams,
+      live: this.live,
       transport: this.transport,
       handshake: {
         listener: (connection) => handshakeAsListener(connection, { handshake_ms: limits.handshake_ms }),
@@ -207,6 +215,7 @@ export class SchedulerServer {
   }
 
   async #close(reason: string): Promise<void> {
+    await this.live.end();
     await this.#listener?.close();
     this.outbox.flush();
     await this.peers.close(reason);

@@ -8,6 +8,8 @@ import type { StampSink } from "../trace/stamp-sink.ts";
 import { TaskRows } from "../trace/task-rows.ts";
 
 const NO_ROW = -1;
+/** Of all rows together: a peer's keys may be long, and are kept beyond the tasks' own lives. */
+const KEY_BYTES_MAX = 1 << 28;
 
 /**
  * The rows of `--trace tasks`, in the order in which tasks became known. Keys are copied as bytes then, since a task
@@ -46,7 +48,10 @@ export class TaskStamps implements StampSink {
     for (const task of tasks) {
       if (task >= this.#row_of.length) this.#row_of = grown(this.#row_of, this.#room(task), NO_ROW);
       if (this.#row_of[task] !== NO_ROW) continue;
-      if (this.#row_count >= this.#rows_max) {
+      if (
+        this.#row_count >= this.#rows_max ||
+        this.#keys_end + this.#books.keys.byteLength(task) > KEY_BYTES_MAX
+      ) {
         this.tasks_left_out++;
         continue;
       }
@@ -76,6 +81,10 @@ export class TaskStamps implements StampSink {
   /** The address behind a row's worker number. */
   addressOf(index: number): string {
     return this.#addresses[index]!;
+  }
+
+  get #keys_end(): number {
+    return this.#row_count === 0 ? 0 : this.#key_ends[this.#row_count - 1]!;
   }
 
   #rowOf(task: TaskId): number {

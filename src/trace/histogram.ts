@@ -41,6 +41,30 @@ export class Histogram {
     return { counts: this.#counts, count: this.#count, max: this.#max };
   }
 
+  /** The counters that are not 0, as pairs of index and count: for a wire. */
+  steps(): Uint32Array {
+    const pairs: number[] = [];
+    this.#counts?.forEach((count, index) => {
+      if (count > 0) pairs.push(index, count);
+    });
+    return Uint32Array.from(pairs);
+  }
+
+  /** The inverse of {@link steps}; null where that is none, as a peer may send. */
+  static ofSteps(pairs: Uint32Array, max: number): Histogram | null {
+    const histogram = new Histogram();
+    if (pairs.length % 2 !== 0 || !(max >= 0 && max <= HISTOGRAM_VALUE_MAX)) return null;
+    for (let i = 0; i < pairs.length; i += 2) {
+      const index = pairs[i]!;
+      if (index > histogramIndex(max)) return null;
+      const counts = histogram.#counts ?? histogram.#allocate();
+      counts[index] = pairs[i + 1]!;
+      histogram.#count += pairs[i + 1]!;
+    }
+    histogram.#max = max;
+    return histogram;
+  }
+
   get count(): number {
     return this.#count;
   }

@@ -22,7 +22,7 @@ function start(...args: string[]): RsdsProcess {
 
 /** `rsds scheduler` at a free port. */
 async function scheduler(): Promise<{ readonly process: RsdsProcess; readonly address: string }> {
-  const one = start("scheduler", "--host", "127.0.0.1", "--port", "0");
+  const one = start("scheduler", "--host", "127.0.0.1", "--dashboard-address", ":0", "--port", "0");
   const [, address] = await one.said(/Scheduler at: +(\S+)/);
   return { process: one, address: address! };
 }
@@ -87,7 +87,7 @@ describe("rsds fleet", () => {
 });
 
 describe("rsds scheduler --zero-workers", () => {
-  const args = ["scheduler", "--host", "127.0.0.1", "--port", "0"];
+  const args = ["scheduler", "--host", "127.0.0.1", "--dashboard-address", ":0", "--port", "0"];
 
   test.each([
     ["SIGTERM", []],

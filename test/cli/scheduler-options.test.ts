@@ -100,6 +100,7 @@ test("the rest is read", () => {
     scheduler: "random",
     python: "/py",
     trace: "tasks",
+    out: null,
     zero_workers: 168,
   });
 });

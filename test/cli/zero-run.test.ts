@@ -146,7 +146,7 @@ describe("wrong usage ends with 2 and one line that says what to change", () => 
   test.each([
     [["--bogus"], "unknown option '--bogus'"],
     [["--zero-worker", "2"], "Did you mean --zero-workers?"],
-    [["nonsense"], "the commands are scheduler and fleet"],
+    [["nonsense"], "the commands are scheduler, fleet, profile"],
     [["--workload", "merge:10"], "--zero-workers N"],
     [["--zero-workers", "0"], "from 1 to"],
     [[...zero, "--workload", "mrege:10"], "give merge:N"],

@@ -18,21 +18,9 @@ import type { ClientPeer } from "../peers/cluster.ts";
 import type { Log } from "../peers/log.ts";
 import type { StreamOutbox } from "../stream/outbox.ts";
 import { Generations } from "./generation.ts";
+import { type GraphLog, type GraphRecord, newRecord } from "./graph-log.ts";
 import { HlgReader, readKeys, UnsupportedLayerError } from "./hlg.ts";
 import { pickledFrames, UnpackedGraph } from "./unpacked.ts";
-
-/** What happened to one `update-graph`, times in ns of the recorder's clock: the summary's `graphs`. */
-export interface GraphRecord {
-  bytes: number;
-  tasks: number;
-  submitted_ns: number;
-  decode_ns: number;
-  wait_ns: number;
-  unpack_ns: number;
-  order_ns: number;
-  insert_ns: number;
-  known_ns: number;
-}
 
 export interface GraphIntakeParts {
   readonly scheduler: Scheduler;
@@ -57,14 +45,12 @@ export interface GraphNews {
   readonly fields: WireMap | null;
 }
 
-/** Graphs that are remembered for the summary. */
-const RECORDS_MAX = 10_000;
-
 /** Takes clients' graphs in, in all forms; whatever is wrong with one costs its own keys. */
 export class GraphIntake {
   readonly #parts: GraphIntakeParts;
   readonly #generations = new Generations();
-  readonly records: GraphRecord[] = [];
+  /** Whoever wants to know what becomes of graphs; null: nobody. */
+  graphs: GraphLog | null = null;
   /** Told of each graph, before anything of it runs. */
   readonly followers = new Set<(news: GraphNews) => void>();
 
@@ -73,19 +59,7 @@ export class GraphIntake {
   }
 
   #record(bytes: number, submitted_ns: number): GraphRecord {
-    const record: GraphRecord = {
-      bytes,
-      tasks: 0,
-      submitted_ns,
-      decode_ns: 0,
-      wait_ns: 0,
-      unpack_ns: 0,
-      order_ns: 0,
-      insert_ns: 0,
-      known_ns: 0,
-    };
-    if (this.records.length < RECORDS_MAX) this.records.push(record);
-    return record;
+    return this.graphs?.add(bytes, submitted_ns) ?? newRecord(bytes, submitted_ns);
   }
 
   // ---- 2022.12: materialized layers, read here
@@ -125,7 +99,7 @@ export class GraphIntake {
       if (result.lost.length > 0) this.#lost(peer, client, readKeys(message, start, end));
       else {
         const tasks = reader.tasks.items.subarray(0, reader.count);
-        this.#stamp(tasks, known_ns, begun_ns);
+        this.#known(record, tasks, reader.dependencies.length);
         if (this.followers.size > 0)
           this.#tell({ client: peer.name, wanted: readKeys(message, start, end), tasks, fields: null });
       }
@@ -178,10 +152,13 @@ export class GraphIntake {
   }
 
   /** submit→known, and the stamp that the next hop starts from. */
-  #stamp(tasks: Int32Array, known_ns: number, submitted_ns: number): void {
+  #known(record: GraphRecord, tasks: Int32Array, dependencies: number): void {
     const { probe, scheduler } = this.#parts;
     const { tracer } = probe;
+    const { known_ns, submitted_ns } = record;
+    if (this.graphs !== null) this.graphs.dependencies += dependencies;
     if (tracer === null) return;
+    this.graphs?.known(record, tasks);
     tracer.hops(HOP.submitKnown, known_ns - submitted_ns, tasks.length);
     const { stamp_ns, stamps } = scheduler.books.tasks;
     for (const task of tasks) stamp_ns[task] = known_ns;
@@ -211,8 +188,8 @@ export class GraphIntake {
       const pool = unpacker();
       pool.unpack(request, {
         onStructure: (structure, id) => {
-          record.wait_ns = clock.now() - asked_ns;
           record.unpack_ns = Object.values(structure.cpu_seconds).reduce((a, b) => a + b, 0) * 1e9;
+          record.wait_ns = Math.max(0, clock.now() - asked_ns - record.unpack_ns);
           graph = new UnpackedGraph(this.#parts.scheduler, structure);
           const order = this.#insert(peer, graph, fields, record);
           if (order === null) {
@@ -229,6 +206,7 @@ export class GraphIntake {
           loop.touch();
         },
         onDone: () => {
+          record.complete_ns = clock.now();
           graph?.end(null);
           over();
         },
@@ -264,13 +242,13 @@ export class GraphIntake {
     scheduler.now_ns = begun_ns;
     let order: Uint32Array | null = null;
     const known_ns = this.#traced(PHASE.graph, () => {
-      order = this.#defineAndCommit(peer, client, graph, fields, wanted);
+      order = this.#defineAndCommit(peer, client, graph, fields, wanted, record);
     });
-    record.insert_ns = known_ns - begun_ns;
+    record.insert_ns = known_ns - begun_ns - record.order_ns;
     record.known_ns = known_ns;
     record.tasks = graph.task_count;
     if (order !== null) {
-      this.#stamp(graph.taskIds(), known_ns, record.submitted_ns);
+      this.#known(record, graph.taskIds(), graph.dependency_count);
       this.#tell({ client: peer.name, wanted, tasks: graph.taskIds(), fields });
     }
     return order;
@@ -282,8 +260,9 @@ export class GraphIntake {
     graph: UnpackedGraph,
     fields: WireMap,
     wanted: readonly KeyBytes[],
+    record: GraphRecord,
   ): Uint32Array | null {
-    const { scheduler } = this.#parts;
+    const { scheduler, clock } = this.#parts;
     const builder = scheduler.graph({
       client,
       buffer: null,
@@ -299,9 +278,12 @@ export class GraphIntake {
     });
     try {
       const tasks = wanted.map((key) => builder.intern(key, 0, key.length));
+      const begun_ns = clock.now();
+      const places = graph.places(fields.get("internal_priority") ?? null);
+      record.order_ns = clock.now() - begun_ns;
       const order = graph.define(builder, {
         wanted: tasks,
-        internal_priority: fields.get("internal_priority") ?? null,
+        places,
         actors: fields.get("actors") ?? null,
       });
       const result = builder.commit(tasks);

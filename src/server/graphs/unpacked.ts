@@ -12,8 +12,8 @@ import type { AnnotationSet, GraphStructure, SpecChunk } from "../../unpacker/gr
 
 /** What the client's message says of the graph beside its tasks. */
 export interface GraphFields {
-  /** Task key → place, or null: then the scheduler orders. */
-  readonly internal_priority: WireValue;
+  /** What {@link UnpackedGraph.places} answered. */
+  readonly places: Int32Array | Float64Array;
   readonly actors: WireValue;
   readonly wanted: readonly TaskId[];
 }
@@ -38,10 +38,10 @@ export class UnpackedGraph {
     this.#tasks = new Int32Array(structure.task_count + structure.external_count);
   }
 
-  /** Throws GraphCycleError. Answers the order for the unpacker; the builder is committed by the caller. */
+  /** Answers the order for the unpacker; the builder is committed by the caller. */
   define(builder: GraphBuilder, fields: GraphFields): Uint32Array {
     const { task_count, dependency_offsets, dependencies } = this.#structure;
-    const places = this.#places(fields.internal_priority);
+    const { places } = fields;
     this.#intern(builder);
     let ids = new Int32Array(64);
     for (let i = 0; i < task_count; i++) {
@@ -64,6 +64,10 @@ export class UnpackedGraph {
   /** Ids of the graph's own tasks. */
   taskIds(): Int32Array {
     return this.#tasks.subarray(0, this.#structure.task_count);
+  }
+
+  get dependency_count(): number {
+    return this.#structure.dependencies.length;
   }
 
   get task_count(): number {
@@ -120,8 +124,11 @@ export class UnpackedGraph {
       );
   }
 
-  /** The place of each task: the client's, or dask.order's. */
-  #places(internal_priority: WireValue): Int32Array | Float64Array {
+  /**
+   * The place of each task: the client's (`internal_priority`: task key → place), or dask.order's where that is
+   * null. Throws GraphCycleError.
+   */
+  places(internal_priority: WireValue): Int32Array | Float64Array {
     const { task_count, external_count, dependency_offsets, dependencies, data_nodes } = this.#structure;
     if (internal_priority instanceof WireMap) return this.#clientPlaces(internal_priority);
     const literals = new Uint8Array(task_count);

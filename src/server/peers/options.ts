@@ -13,6 +13,8 @@ export interface ServerOptions {
   /** The interpreter that opens pickled graphs; null: `$VIRTUAL_ENV`'s, else `python3`. */
   readonly python: string | null;
   readonly trace: "off" | "phases" | "tasks";
+  /** The result folder that the trace is written to at the end; null: a name of its own. */
+  readonly out: string | null;
   /** Zero workers that stand in for real ones, in this process. */
   readonly zero_workers: number;
   /** Ends the server after so long without work; null: never. */

@@ -3,7 +3,11 @@ import type { Connection, Transport } from "../../comm/connection.ts";
 import { frameMessage } from "../../protocol/frames.ts";
 import { encodeMessage } from "../../protocol/message.ts";
 import { WireMap } from "../../protocol/values.ts";
+
 import { Extensions } from "../extensions/extensions.ts";
+
+import type { LiveTrace } from "../live/live-trace.ts";
+
 import { Registration } from "../registration/registration.ts";
 import type { HandlerTable, RpcContext } from "../rpc/context.ts";
 import { Datasets } from "../rpc/datasets.ts";
@@ -34,6 +38,7 @@ export interface PeerServerParts {
   readonly cluster: Cluster;
   readonly streams: StreamHandler;
   readonly shuffles: Shuffles;
+  readonly live?: LiveTrace;
   readonly transport: Transport;
   /** The handshake as the side that was connected to, and as the side that connects. */
   readonly handshake: {
@@ -76,6 +81,7 @@ export class PeerServer {
       pool,
       events,
       plugins,
+      live: parts.live ?? null,
       limits,
       log,
       now_ms,

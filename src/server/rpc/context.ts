@@ -1,5 +1,9 @@
 import type { WireMap, WireValue } from "../../protocol/values.ts";
+
 import type { Extensions } from "../extensions/extensions.ts";
+
+import type { LiveTrace } from "../live/live-trace.ts";
+
 import type { Channel } from "../peers/channel.ts";
 import type { Cluster } from "../peers/cluster.ts";
 import type { Log } from "../peers/log.ts";
@@ -25,6 +29,8 @@ export interface RpcContext {
   readonly shuffles: Shuffles;
   readonly extensions: Extensions;
   readonly server: ServerFacts;
+  /** Null where there is nothing to trace. */
+  readonly live: LiveTrace | null;
   readonly limits: PeerLimits;
   readonly log: Log;
   /** Milliseconds since the epoch. */

@@ -9,6 +9,7 @@ import { IDENTITY_HANDLERS } from "./identity.ts";
 import { LOG_HANDLERS } from "./logs.ts";
 import { METADATA_HANDLERS } from "./metadata.ts";
 import { PLUGIN_HANDLERS } from "./plugins.ts";
+import { PROFILE_HANDLERS } from "./profile.ts";
 import { QUERY_HANDLERS } from "./queries.ts";
 import { REPLICATE_HANDLERS } from "./replicate.ts";
 import { RESTART_HANDLERS } from "./restart.ts";
@@ -33,4 +34,5 @@ export const HANDLERS: HandlerTable = new Map([
   ...RESTART_HANDLERS,
   ...SHUFFLE_HANDLERS,
   ...EXTENSION_HANDLERS,
+  ...PROFILE_HANDLERS,
 ]);

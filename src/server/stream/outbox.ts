@@ -9,6 +9,7 @@ import { packValue } from "../../protocol/msgpack.ts";
 import { RawValue, WireMap, type WireValue } from "../../protocol/values.ts";
 import { HOP, PHASE, STAMP } from "../../trace/phases.ts";
 import type { Probe, Tracer } from "../../trace/tracer.ts";
+import type { GraphLog } from "../graphs/graph-log.ts";
 import type { Release } from "../peers/release.ts";
 import { ComputeTaskWriter } from "./compute-task.ts";
 import { PacketWriter } from "./packet-writer.ts";
@@ -92,6 +93,8 @@ export class StreamOutbox implements Outbox {
 
   /** When the first compute-task went out since this was set to 0; ns. */
   first_compute_ns = 0;
+  /** Who wants to know, while a tracer is on, when each graph's first task goes out; null: nobody. */
+  graphs: GraphLog | null = null;
   readonly #clock: Clock;
 
   readonly #waiting_max: number;
@@ -302,6 +305,7 @@ export class StreamOutbox implements Outbox {
     const written_ns = tracer.now();
     this.#stampEncoded(tracer, encoded_ns);
     this.#stampWritten(tracer, written_ns);
+    this.graphs?.written(this.#written, written_ns);
     return next;
   }
 
