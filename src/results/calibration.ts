@@ -65,7 +65,7 @@ interface Subtraction {
 }
 
 /** The phases against V8's own sampling profile of the same repeats. */
-interface ProfileAgreement {
+export interface ProfileAgreement {
   readonly samples: number;
   readonly rows: readonly ProfileRow[];
   /** Largest difference in points. */
@@ -74,7 +74,7 @@ interface ProfileAgreement {
   readonly ok: boolean;
 }
 
-interface ProfileRow {
+export interface ProfileRow {
   readonly phase: string;
   /** Share of the thread's time that was not idle. */
   readonly recorded_share: number;
