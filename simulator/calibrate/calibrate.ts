@@ -1,4 +1,4 @@
-import type { Movement, PlantRow } from "../../src/results/calibration.ts";
+import type { Movement, PlantRow, ProfileAgreement } from "../../src/results/calibration.ts";
 import type { RunFacts } from "../../src/results/summary.ts";
 import { PHASE } from "../../src/trace/phases.ts";
 import type { FlushMode } from "../fleet/fleet-context.ts";
@@ -6,14 +6,18 @@ import type { Release } from "../fleet/release.ts";
 import type { Runner } from "../run/measure.ts";
 import type { ZeroRunOptions } from "../run/options.ts";
 import { WireRunner } from "../run/wire-run.ts";
-import { runFacts } from "../run/zero-run.ts";
+import { runFacts, zeroRun } from "../run/zero-run.ts";
 import { parseWorkload } from "../workloads/index.ts";
 import { ERROR_MAX, isWithinNoise, LEAK_MAX } from "./bounds.ts";
+import { profileAgreement } from "./profile-phases.ts";
 import { type Dose, Garden, isOfFleet, type Observation, type Site } from "./repeats.ts";
 import { median, spread } from "./statistics.ts";
 
 /** So that what the machine does meanwhile is in both. */
 const SITES_BETWEEN_CONTROLS = 3;
+
+/** Repeats that are held against the samples: enough for some thousands; those before warm up what is hot. */
+const PROFILED_REPEATS = 15;
 
 /** Before anything counts: V8 has compiled what is hot by then. */
 const WARM_UPS = 12;
@@ -30,6 +34,13 @@ const PLANTED_MS_MAX = 800;
 const DELAY_NS_MIN = 2000;
 /** Forced collections in a repeat: each takes some milliseconds. */
 const COLLECTIONS_MAX = 40;
+
+/** Phases of the scheduler's thread that depend on how long it waited for the plants of another. */
+const WOKEN: Readonly<Record<Site["plot"], readonly string[]>> = {
+  scheduler: [],
+  gc: [],
+  fleet: ["read", "write"],
+};
 
 const SCHEDULER_SITES: readonly Site[] = (
   ["graph", "transition", "placement", "encode", "decode", "read", "write"] as const
@@ -129,7 +140,7 @@ function rowOf(dose: Dose, planted: readonly Observation[], controls: readonly O
       return { phase, moved_ms: median(after) - median(before(phase)), noise_ms };
     })
     .sort((a, b) => Math.abs(b.moved_ms) - Math.abs(a.moved_ms));
-  const moved = movements.filter(({ phase }) => !isOfFleet(phase));
+  const moved = movements.filter(({ phase }) => !isOfFleet(phase) && !WOKEN[site.plot].includes(phase));
   const delays = median(planted.map((one) => one.delays));
   // A collection has no length of its own choosing.
   const delay_ns = site.plot === "gc" ? (clocked_ms * 1e6) / delays : dose.delay_ns;
@@ -168,6 +179,25 @@ function runOptions(options: CalibrateOptions): ZeroRunOptions {
 export async function calibrationRun(options: CalibrateOptions): Promise<RunFacts> {
   const workload = await parseWorkload(options.workload);
   return runFacts(runOptions(options), workload, options.rounds);
+}
+
+/** A zero run under V8's profiler, and its phases against the samples. */
+export async function calibrateProfile(
+  options: CalibrateOptions,
+  progress: { say(text: string): void; readonly signal: AbortSignal },
+): Promise<ProfileAgreement> {
+  const run = {
+    ...runOptions(options),
+    repeats: WARM_UPS + PROFILED_REPEATS,
+    cpu_profile: true,
+  };
+  const { input, profile } = await zeroRun(run, progress, progress.signal);
+  progress.signal.throwIfAborted();
+  if (profile === null) throw new Error("the run ended without a profile");
+  return profileAgreement(
+    profile,
+    input.repeats.slice(WARM_UPS).flatMap(({ figures }) => figures ?? []),
+  );
 }
 
 /** Zero runs with plants: a row for each phase that the run has, and the names of those that it has not. */

@@ -13,7 +13,7 @@ type Sampled = "scheduling" | "encoding" | "network" | "worker" | "gc" | "unattr
  * taken to the stack's root is its phase. `*` is every function of the file.
  */
 const MARKERS: readonly (readonly [file: RegExp, functions: RegExp, phase: Sampled])[] = [
-  [/^simulator\/fleet\//, /./, "worker"],
+  [/^simulator\/fleet\/(?!stamps)/, /./, "worker"],
   [/^src\/schedulers\//, /./, "scheduling"],
   [/^src\/core\/(scheduler|transitions|ready)\.js$/, /./, "scheduling"],
   [/^src\/core\/graph-builder\.js$/, /^(commit|define)$/, "scheduling"],
@@ -58,13 +58,11 @@ export function profileAgreement(
     gc: times_us.get("gc")!,
     unattributed: times_us.get("unattributed")!,
   };
-  const busy_us = Object.values(sampled_us).reduce((sum, us) => sum + us, 0);
-  const busy_ns = recorded_ns.wall - recorded_ns.idle;
   const rows = (Object.keys(sampled_us) as Sampled[]).map(
     (phase): ProfileRow => ({
       phase,
-      recorded_share: recorded_ns[phase] / busy_ns,
-      sampled_share: sampled_us[phase] / busy_us,
+      recorded_share: recorded_ns[phase] / recorded_ns.wall,
+      sampled_share: (sampled_us[phase] * 1e3) / recorded_ns.wall,
     }),
   );
   const points_max = Math.max(
@@ -74,7 +72,16 @@ export function profileAgreement(
 }
 
 function recordedTimes(windows: readonly WindowFigures[]): Record<Sampled | "idle" | "wall", number> {
-  const total = { scheduling: 0, encoding: 0, network: 0, worker: 0, gc: 0, unattributed: 0, idle: 0, wall: 0 };
+  const total = {
+    scheduling: 0,
+    encoding: 0,
+    network: 0,
+    worker: 0,
+    gc: 0,
+    unattributed: 0,
+    idle: 0,
+    wall: 0,
+  };
   for (const figures of windows) {
     for (const [id, { top }] of SPAN_PHASES.entries()) total[top] += figures.phase_ns[id]!;
     total.gc += figures.gc_ns;
@@ -89,10 +96,9 @@ function recordedTimes(windows: readonly WindowFigures[]): Record<Sampled | "idl
 function sampledTimes(profile: Profiler.Profile, windows: readonly WindowFigures[]) {
   const phases = phasesOf(profile);
   const times_us = new Map<string, number>(
-    ["scheduling", "encoding", "network", "worker", "gc", "unattributed", "(idle)", "(program)"].map((name) => [
-      name,
-      0,
-    ]),
+    ["scheduling", "encoding", "network", "worker", "gc", "unattributed", "(idle)", "(program)"].map(
+      (name) => [name, 0],
+    ),
   );
   const deltas = profile.timeDeltas ?? [];
   let at_us = profile.startTime;
@@ -124,7 +130,8 @@ function phasesOf({ nodes }: Profiler.Profile): Map<number, Sampled | "(idle)" |
   return new Map(
     nodes.map(({ id }) => {
       const stack: Frame[] = [];
-      for (let at: number | undefined = id; at !== undefined; at = parents.get(at)) stack.push(frames.get(at)!);
+      for (let at: number | undefined = id; at !== undefined; at = parents.get(at))
+        stack.push(frames.get(at)!);
       return [id, phaseOf(stack)];
     }),
   );

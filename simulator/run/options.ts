@@ -17,6 +17,8 @@ export interface ZeroRunOptions {
   readonly repeats: number;
   readonly seed: number;
   readonly trace: TraceMode;
+  /** Take V8's own profile of the timed repeats too. */
+  readonly cpu_profile?: boolean;
 }
 
 /** What the caller does with progress; nothing of it is a result. */

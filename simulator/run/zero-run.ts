@@ -1,7 +1,9 @@
+import type { Profiler } from "node:inspector";
 import type { TaskTable } from "../../src/results/csv.ts";
 import type { RunInput } from "../../src/results/input.ts";
 import { rsdsVersion } from "../../src/results/machine.ts";
 import { parseWorkload, type Workload } from "../workloads/index.ts";
+import { CpuProfiler } from "./cpu-profiler.ts";
 import { DirectRunner } from "./direct-run.ts";
 import type { Measured, Runner, RunnerParts } from "./measure.ts";
 import { memoryBytesPerTask } from "./memory.ts";
@@ -13,6 +15,8 @@ interface ZeroRunResult {
   readonly input: RunInput;
   /** A table a repeat with `--trace tasks`. */
   readonly tables: readonly TaskTable[];
+  /** With `cpu_profile`, once there is a repeat. */
+  readonly profile: Profiler.Profile | null;
   readonly interrupted: boolean;
 }
 
@@ -33,7 +37,7 @@ export async function zeroRun(
       `${options.zero_workers} zero workers over ${options.transport}, scheduler ${options.scheduler}`,
   );
   const parts = { options, workload, log: (text: string) => progress.say(text) };
-  const measured = await measureAll(parts, progress, signal);
+  const { measured, profile } = await measureAll(parts, progress, signal);
   const [cold, ...repeats] = measured;
   const input: RunInput = {
     run: runFacts(options, workload, repeats.length),
@@ -43,13 +47,21 @@ export async function zeroRun(
     memory_bytes_per_task: signal.aborted ? null : memoryBytesPerTask(workload),
     rss_max_bytes: process.resourceUsage().maxRSS * 1024,
   };
-  return { input, tables: repeats.flatMap(({ tasks }) => tasks ?? []), interrupted: signal.aborted };
+  const tables = repeats.flatMap(({ tasks }) => tasks ?? []);
+  return { input, tables, profile, interrupted: signal.aborted };
+}
+
+interface AllMeasured {
+  readonly measured: Measured[];
+  readonly profile: Profiler.Profile | null;
 }
 
 /** The warm-up and the repeats, or as many of them as were over when `signal` aborted. */
-async function measureAll(parts: RunnerParts, progress: Progress, signal: AbortSignal): Promise<Measured[]> {
+async function measureAll(parts: RunnerParts, progress: Progress, signal: AbortSignal): Promise<AllMeasured> {
   const measured: Measured[] = [];
-  if (signal.aborted) return measured;
+  let profile: Profiler.Profile | null = null;
+  if (signal.aborted) return { measured, profile };
+  const profiler = parts.options.cpu_profile === true ? new CpuProfiler() : null;
   const runner: Runner =
     parts.options.transport === "direct"
       ? new DirectRunner(parts)
@@ -59,6 +71,8 @@ async function measureAll(parts: RunnerParts, progress: Progress, signal: AbortS
   });
   try {
     for (let repeat = 0; repeat <= parts.options.repeats && !signal.aborted; repeat++) {
+      // The warm-up is in no figure, nor in the profile.
+      if (repeat === 1) await profiler?.start();
       const run = runner.run(repeat);
       const one = await Promise.race([run, aborted]);
       if (one === null) {
@@ -69,10 +83,11 @@ async function measureAll(parts: RunnerParts, progress: Progress, signal: AbortS
       measured.push(one);
       progress.say(line(repeat, one, parts.workload));
     }
+    if (profiler !== null && measured.length > 1) profile = await profiler.stop();
   } finally {
     await (signal.aborted ? runner.abort() : runner.close());
   }
-  return measured;
+  return { measured, profile };
 }
 
 /** What the documents say of a run. */
@@ -88,6 +103,8 @@ export function runFacts(options: ZeroRunOptions, workload: Workload, repeats: n
     flush: options.flush,
     order: options.order,
     trace: options.trace,
+    // Sampling has its cost: a run with it is not comparable with one without.
+    ...(options.cpu_profile === true ? { cpu_profile: true } : {}),
     seed: options.seed,
     repeats,
   };

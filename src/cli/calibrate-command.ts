@@ -13,6 +13,7 @@ export interface CalibrateArguments {
   readonly flush: "turn" | "each";
   readonly repeat: number;
   readonly python?: string;
+  readonly cpuProfile: boolean;
   readonly json: boolean;
   readonly quiet: boolean;
 }
@@ -44,6 +45,7 @@ export function addCalibrateCommand(program: Command): Command {
       "--python <path>",
       "Python with distributed, for the unpacker's delays (default: as the scheduler)",
     )
+    .option("--cpu-profile", "hold the phases against V8's own profile too", false)
     .option("--json", "print one JSON document", false)
     .option("--quiet", "no progress on stderr", false);
 }
@@ -77,7 +79,9 @@ async function calibrate(
   signal: AbortSignal,
   say: (text: string) => void,
 ): Promise<Calibration> {
-  const { calibratePhases, calibrationRun } = await import("../../simulator/calibrate/calibrate.ts");
+  const { calibratePhases, calibrateProfile, calibrationRun } = await import(
+    "../../simulator/calibrate/calibrate.ts"
+  );
   const { plantInUnpacker } = await import("../../simulator/calibrate/unpacker.ts");
   const { ERROR_MAX } = await import("../../simulator/calibrate/bounds.ts");
   const started_at = new Date().toISOString();
@@ -99,6 +103,8 @@ async function calibrate(
   const plants: PlantRow[] = [...rows];
   if (typeof unpacker === "string") left_out.push({ planted_in: "unpacker", reason: unpacker });
   else plants.push(unpacker);
+  if (args.cpuProfile) say("  a zero run under V8's profiler");
+  const cpu_profile = args.cpuProfile ? await calibrateProfile(options, { say, signal }) : undefined;
   return {
     schema: "rsds.calibration/1",
     rsds: { version: rsdsVersion() },
@@ -108,6 +114,7 @@ async function calibrate(
     bound: ERROR_MAX,
     plants,
     left_out,
-    ok: plants.every((row) => row.ok),
+    ...(cpu_profile === undefined ? {} : { cpu_profile }),
+    ok: plants.every((row) => row.ok) && cpu_profile?.ok !== false,
   };
 }

@@ -16,6 +16,7 @@ export interface RunArguments {
   readonly json: boolean;
   readonly quiet: boolean;
   readonly trace: "off" | "phases" | "tasks";
+  readonly cpuProfile: boolean;
 }
 
 const DEFAULT_WORKLOAD = "merge:10000";
@@ -69,7 +70,8 @@ export function addRunOptions(command: Command): Command {
     .option("--quiet", "no progress on stderr", false)
     .addOption(
       new Option("--trace <level>", "what is recorded").choices(["off", "phases", "tasks"]).default("phases"),
-    );
+    )
+    .option("--cpu-profile", "write V8's own profile of the timed repeats too: scheduler.cpuprofile", false);
 }
 
 function seed(text: string): number {

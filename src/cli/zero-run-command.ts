@@ -78,8 +78,9 @@ async function runOne(
     repeats: args.repeat,
     seed: args.seed,
     trace: args.trace,
+    cpu_profile: args.cpuProfile,
   };
-  const { input, tables, interrupted } = await zeroRun(options, { say }, signal);
+  const { input, tables, profile, interrupted } = await zeroRun(options, { say }, signal);
   const done = input.repeats.length;
   if (done === 0) {
     stderr.write(`rsds: ${workload}: interrupted before its first repeat was over, nothing to write\n`);
@@ -88,7 +89,8 @@ async function runOne(
   if (interrupted) say(`interrupted after ${done} of ${args.repeat} repeats: the result is theirs`);
   const { summary: unwritten, histograms, traceEvents } = buildResults(input);
   makeWritable(folder);
-  const { summary } = await writeResultFolder(folder, unwritten, histograms, traceEvents, tables);
+  const extras = profile === null ? [] : [{ name: "scheduler.cpuprofile", text: JSON.stringify(profile) }];
+  const { summary } = await writeResultFolder(folder, unwritten, histograms, traceEvents, tables, extras);
   if (!args.json) stdout.write(`${renderTable(summary, textOptionsOf(stdout))}\nfiles in ${folder}\n`);
   return [summary];
 }

@@ -1,4 +1,4 @@
-import type { Calibration, Movement, PlantRow } from "./calibration.ts";
+import type { Calibration, Movement, PlantRow, ProfileAgreement } from "./calibration.ts";
 import { columns, grouped, percent, significant, styled, type TextOptions } from "./text.ts";
 
 /** The calibration as text for people. Ends with a newline. */
@@ -17,6 +17,7 @@ export function renderCalibration(calibration: Calibration, options: TextOptions
     ],
     plantSection(calibration.plants, options),
     calibration.left_out.map(({ planted_in, reason }) => `  ${planted_in}: not planted, ${reason}`),
+    calibration.cpu_profile === undefined ? [] : profileSection(calibration.cpu_profile, options),
     [verdict(calibration, bound)],
   ];
   return sections
@@ -62,6 +63,27 @@ function plantSection(plants: readonly PlantRow[], options: TextOptions): string
     const style = i === 0 ? "dim" : plants[i - 1]?.ok === true ? null : "yellow";
     return `  ${style === null ? line : styled(options, style, line)}`;
   });
+}
+
+function profileSection(agreement: ProfileAgreement, options: TextOptions): string[] {
+  const { rows, samples, points_max, bound_points, ok } = agreement;
+  const lines = columns(
+    [
+      ["phase", "recorded", "sampled", "points"],
+      ...rows.map(({ phase, recorded_share, sampled_share }) => [
+        phase,
+        percent(recorded_share),
+        percent(sampled_share),
+        signed(100 * (sampled_share - recorded_share)),
+      ]),
+    ],
+    1,
+  );
+  return [
+    `  against V8's profile, ${grouped(samples)} samples`,
+    ...lines.map((line, i) => `  ${i === 0 ? styled(options, "dim", line) : line}`),
+    `  at most ${significant(points_max)} points apart (bound ${bound_points}): ${ok ? "ok" : "OFF"}`,
+  ];
 }
 
 /** The phase that moved most, measured by its noise. */

@@ -32,7 +32,10 @@ export interface PlantRow {
   readonly attributed_ms: number;
   /** attributed / clocked − 1. */
   readonly error: number;
-  /** The other phases of the scheduler's thread; idle is not among them, since waiting is no work. */
+  /**
+   * The other phases of the scheduler's thread; idle is not among them, since waiting is no work. For a plant in the
+   * fleet, read and write are not either: whoever waits is sent more and smaller packets, and has to be woken.
+   */
   readonly moved: readonly Movement[];
   /** The fleet's phases: shown, not judged. A thread that is waited for is woken by dearer system calls, for example. */
   readonly moved_in_fleet: readonly Movement[];
@@ -43,7 +46,7 @@ export interface Movement {
   readonly phase: string;
   /** Median with the plant less the median without. */
   readonly moved_ms: number;
-  /** Highest less lowest of the repeats without plants, and at least 1 % of what was planted. */
+  /** Highest less lowest of the repeats without plants, and at least 2 % of what was planted. */
   readonly noise_ms: number;
 }
 
@@ -76,7 +79,7 @@ export interface ProfileAgreement {
 
 export interface ProfileRow {
   readonly phase: string;
-  /** Share of the thread's time that was not idle. */
+  /** Shares of the thread's time in the repeats' windows. */
   readonly recorded_share: number;
   readonly sampled_share: number;
 }

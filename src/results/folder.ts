@@ -11,6 +11,12 @@ export interface WrittenFolder {
   readonly summary: Summary;
 }
 
+/** A file of somebody else's form, such as V8's profile. */
+export interface ExtraFile {
+  readonly name: string;
+  readonly text: string;
+}
+
 /**
  * Writes a run's result folder, which is made if need be. With `--trace off` (a summary without phases) it holds
  * the summary alone. Rejects with the file system's error; what was complete by then stays.
@@ -21,6 +27,7 @@ export async function writeResultFolder(
   histograms: readonly HistogramInterval[],
   traceEvents: readonly TraceTrack[],
   taskRows: readonly TaskTable[] = [],
+  extras: readonly ExtraFile[] = [],
 ): Promise<WrittenFolder> {
   const folder = await ResultFolder.create(path);
   if (summary.phases !== undefined && summary.hops !== undefined) {
@@ -30,6 +37,7 @@ export async function writeResultFolder(
     await folder.writeGzip("trace.json.gz", chromeTrace(traceEvents, summary));
   }
   if (taskRows.length > 0) await folder.writeGzip("tasks.csv.gz", tasksCsv(taskRows));
+  for (const { name, text } of extras) await folder.write(name, text);
   return { path, summary: await writeSummary(folder, summary) };
 }
 

@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import type { Profiler } from "node:inspector";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
@@ -85,6 +86,22 @@ describe("rsds --zero-workers", () => {
       expect(rows.filter((row) => row.at(-1) !== "").length).toBe(2);
     },
   );
+
+  test("--cpu-profile: V8's profile of the repeats, in the clock of the trace", async () => {
+    const out = freshFolder();
+    const { status } = await rsds(
+      ...["--zero-workers", "4", "--workload", "merge:2000", "--repeat", "2", "--cpu-profile"],
+      ...["--out", out, "--quiet"],
+    );
+    expect(status).toBe(0);
+    expect(await checkFolder(out)).toContain("0 breaches");
+    const { run, files } = summaryOf(out);
+    expect(files).toContain("scheduler.cpuprofile");
+    expect(run).toMatchObject({ cpu_profile: true });
+    const profile: Profiler.Profile = JSON.parse(readFileSync(join(out, "scheduler.cpuprofile"), "utf8"));
+    expect(profile.samples?.length).toBe(profile.timeDeltas?.length);
+    expect(profile.nodes.some(({ callFrame }) => callFrame.url.endsWith("/src/server/loop.js"))).toBe(true);
+  });
 
   test("--trace off: the summary alone, without what tracing would tell", async () => {
     const out = freshFolder();
