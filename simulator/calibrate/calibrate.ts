@@ -1,4 +1,4 @@
-import type { Movement, PlantRow, ProfileAgreement } from "../../src/results/calibration.ts";
+import type { Movement, PlantRow, ProfileAgreement, Subtraction } from "../../src/results/calibration.ts";
 import type { RunFacts } from "../../src/results/summary.ts";
 import { PHASE } from "../../src/trace/phases.ts";
 import type { FlushMode } from "../fleet/fleet-context.ts";
@@ -12,6 +12,7 @@ import { ERROR_MAX, isWithinNoise, LEAK_MAX } from "./bounds.ts";
 import { profileAgreement } from "./profile-phases.ts";
 import { type Dose, Garden, isOfFleet, type Observation, type Site } from "./repeats.ts";
 import { median, spread } from "./statistics.ts";
+import { subtractTransports } from "./subtract.ts";
 
 /** So that what the machine does meanwhile is in both. */
 const SITES_BETWEEN_CONTROLS = 3;
@@ -179,6 +180,14 @@ function runOptions(options: CalibrateOptions): ZeroRunOptions {
 export async function calibrationRun(options: CalibrateOptions): Promise<RunFacts> {
   const workload = await parseWorkload(options.workload);
   return runFacts(runOptions(options), workload, options.rounds);
+}
+
+/** The same work over each transport: see {@link subtractTransports}. */
+export function calibrateLayers(
+  options: CalibrateOptions,
+  progress: { say(text: string): void; readonly signal: AbortSignal },
+): Promise<Subtraction[]> {
+  return subtractTransports(runOptions(options), WARM_UPS, progress);
 }
 
 /** A zero run under V8's profiler, and its phases against the samples. */

@@ -1,5 +1,6 @@
 import { type Command, Option } from "commander";
-import type { Calibration, PlantRow } from "../results/calibration.ts";
+import type { CalibrateOptions } from "../../simulator/calibrate/calibrate.ts";
+import type { Calibration } from "../results/calibration.ts";
 import { renderCalibration } from "../results/calibration-table.ts";
 import { machineFacts, rsdsVersion } from "../results/machine.ts";
 import { textOptionsOf } from "../results/text.ts";
@@ -13,6 +14,7 @@ export interface CalibrateArguments {
   readonly flush: "turn" | "each";
   readonly repeat: number;
   readonly python?: string;
+  readonly subtract: boolean;
   readonly cpuProfile: boolean;
   readonly json: boolean;
   readonly quiet: boolean;
@@ -45,7 +47,8 @@ export function addCalibrateCommand(program: Command): Command {
       "--python <path>",
       "Python with distributed, for the unpacker's delays (default: as the scheduler)",
     )
-    .option("--cpu-profile", "hold the phases against V8's own profile too", false)
+    .option("--subtract", "instead of planting: differences between transports against phases", false)
+    .option("--cpu-profile", "instead of planting: phases against V8's own profile", false)
     .option("--json", "print one JSON document", false)
     .option("--quiet", "no progress on stderr", false);
 }
@@ -74,15 +77,10 @@ export async function calibrateMain(
   }
 }
 
-async function calibrate(
-  args: CalibrateArguments,
-  signal: AbortSignal,
-  say: (text: string) => void,
-): Promise<Calibration> {
-  const { calibratePhases, calibrateProfile, calibrationRun } = await import(
-    "../../simulator/calibrate/calibrate.ts"
-  );
-  const { plantInUnpacker } = await import("../../simulator/calibrate/unpacker.ts");
+type Say = (text: string) => void;
+
+async function calibrate(args: CalibrateArguments, signal: AbortSignal, say: Say): Promise<Calibration> {
+  const simulator = await import("../../simulator/calibrate/calibrate.ts");
   const { ERROR_MAX } = await import("../../simulator/calibrate/bounds.ts");
   const started_at = new Date().toISOString();
   const options = {
@@ -94,17 +92,14 @@ async function calibrate(
     rounds: args.repeat,
     seed: 1,
   } as const;
-  const run = await calibrationRun(options);
-  say(`${run.workload}: ${run.tasks} tasks, ${run.zero_workers} zero workers over ${run.transport}`);
-  const { rows, absent } = await calibratePhases(options, rsdsVersion(), { say, signal });
-  const left_out = absent.map((planted_in) => ({ planted_in, reason: "the run has no such span" }));
-  say("  the unpacker, with a Python client");
-  const unpacker = await plantInUnpacker(args.python ?? null, args.repeat, rsdsVersion(), signal);
-  const plants: PlantRow[] = [...rows];
-  if (typeof unpacker === "string") left_out.push({ planted_in: "unpacker", reason: unpacker });
-  else plants.push(unpacker);
-  if (args.cpuProfile) say("  a zero run under V8's profiler");
-  const cpu_profile = args.cpuProfile ? await calibrateProfile(options, { say, signal }) : undefined;
+  const run = await simulator.calibrationRun(options);
+  say(`${run.workload}: ${run.tasks} tasks, ${run.zero_workers} zero workers`);
+  const planting = !args.subtract && !args.cpuProfile;
+  const planted = planting ? await plant(options, args.python ?? null, signal, say) : NOTHING_PLANTED;
+  const subtract = args.subtract ? await simulator.calibrateLayers(options, { say, signal }) : undefined;
+  const cpu_profile = args.cpuProfile
+    ? await simulator.calibrateProfile(options, { say, signal })
+    : undefined;
   return {
     schema: "rsds.calibration/1",
     rsds: { version: rsdsVersion() },
@@ -112,9 +107,29 @@ async function calibrate(
     started_at,
     run,
     bound: ERROR_MAX,
-    plants,
-    left_out,
+    ...planted,
+    ...(subtract === undefined ? {} : { subtract }),
     ...(cpu_profile === undefined ? {} : { cpu_profile }),
-    ok: plants.every((row) => row.ok) && cpu_profile?.ok !== false,
+    ok: [...planted.plants, ...(subtract ?? []), cpu_profile].every((check) => check?.ok !== false),
   };
+}
+
+type Plants = Pick<Calibration, "plants" | "left_out">;
+
+const NOTHING_PLANTED: Plants = { plants: [], left_out: [] };
+
+async function plant(
+  options: CalibrateOptions,
+  python: string | null,
+  signal: AbortSignal,
+  say: Say,
+): Promise<Plants> {
+  const { calibratePhases } = await import("../../simulator/calibrate/calibrate.ts");
+  const { plantInUnpacker } = await import("../../simulator/calibrate/unpacker.ts");
+  const { rows, absent } = await calibratePhases(options, rsdsVersion(), { say, signal });
+  const left_out = absent.map((planted_in) => ({ planted_in, reason: "the run has no such span" }));
+  say("  the unpacker, with a Python client");
+  const unpacker = await plantInUnpacker(python, options.rounds, rsdsVersion(), signal);
+  if (typeof unpacker !== "string") return { plants: [...rows, unpacker], left_out };
+  return { plants: rows, left_out: [...left_out, { planted_in: "unpacker", reason: unpacker }] };
 }

@@ -1,4 +1,4 @@
-import type { Calibration, Movement, PlantRow, ProfileAgreement } from "./calibration.ts";
+import type { Calibration, Movement, PlantRow, ProfileAgreement, Subtraction } from "./calibration.ts";
 import { columns, grouped, percent, significant, styled, type TextOptions } from "./text.ts";
 
 /** The calibration as text for people. Ends with a newline. */
@@ -17,8 +17,9 @@ export function renderCalibration(calibration: Calibration, options: TextOptions
     ],
     plantSection(calibration.plants, options),
     calibration.left_out.map(({ planted_in, reason }) => `  ${planted_in}: not planted, ${reason}`),
+    subtractSection(calibration.subtract ?? [], options),
     calibration.cpu_profile === undefined ? [] : profileSection(calibration.cpu_profile, options),
-    [verdict(calibration, bound)],
+    calibration.plants.length === 0 ? [] : [verdict(calibration, bound)],
   ];
   return sections
     .filter((lines) => lines.length > 0)
@@ -62,6 +63,33 @@ function plantSection(plants: readonly PlantRow[], options: TextOptions): string
   return columns(rows, 1).map((line, i) => {
     const style = i === 0 ? "dim" : plants[i - 1]?.ok === true ? null : "yellow";
     return `  ${style === null ? line : styled(options, style, line)}`;
+  });
+}
+
+function subtractSection(subtract: readonly Subtraction[], options: TextOptions): string[] {
+  return subtract.flatMap((row) => {
+    const lines = columns(
+      [
+        [`phase ${row.phase}`, signed(row.phase_us_per_task)],
+        ...row.side_effects.map(({ name, us_per_task }) => [`side effect on ${name}`, signed(us_per_task)]),
+        ["not explained", signed(row.unexplained_us_per_task)],
+      ],
+      1,
+    );
+    const verdict = `${signedPercent(row.error)} (bound ${percent(row.bound)}) ${row.ok ? "ok" : "OFF"}`;
+    return [
+      `  ${styled(options, "bold", row.difference)}  ${signed(row.kernel_us_per_task)} µs a task by the kernel (waits for a core ${signed(row.core_wait_us_per_task)}); phases ${verdict}`,
+      ...lines.map((line) => `    ${line}`),
+      ...(Math.abs(row.core_wait_us_per_task) > row.bound * Math.abs(row.kernel_us_per_task)
+        ? [
+            styled(
+              options,
+              "yellow",
+              "    the machine was busy: the thread waited for a core, on waking too, when libuv calls it idle",
+            ),
+          ]
+        : []),
+    ];
   });
 }
 

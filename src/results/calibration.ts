@@ -51,17 +51,21 @@ export interface Movement {
 }
 
 /** Two transports' difference against the phase that one of them lacks. Microseconds a task. */
-interface Subtraction {
+export interface Subtraction {
   /** Such as "tcp − memory". */
   readonly difference: string;
-  /** Difference of `scheduler_cpu_us_per_task`, which the kernel measures. */
-  readonly cpu_us_per_task: number;
+  /** Difference of CPU and waits for a core of the scheduler's thread, less the fleet's work on it, by the kernel. */
+  readonly kernel_us_per_task: number;
+  /** The waits for a core in it: what other programs did to the difference. */
+  readonly core_wait_us_per_task: number;
   readonly phase: string;
   /** What the phase takes in the one less what it takes in the other. */
   readonly phase_us_per_task: number;
   /** What else differs between the two, by name. */
   readonly side_effects: readonly { readonly name: string; readonly us_per_task: number }[];
-  /** (phase + side effects) / CPU − 1. */
+  /** The kernel's difference less phase and side effects: what the phases cannot name. */
+  readonly unexplained_us_per_task: number;
+  /** (phase + side effects) / the kernel's difference − 1. */
   readonly error: number;
   readonly bound: number;
   readonly ok: boolean;

@@ -26,6 +26,8 @@ export interface RepeatInput {
   readonly scheduler_cpu_us: number;
   /** The part of it that the scheduler's own thread used; absent where the system does not tell a thread's CPU. */
   readonly scheduler_thread_cpu_us?: number;
+  /** The kernel's account of that thread, the fleet's work on it included; absent like the one above. */
+  readonly thread_account?: { readonly cpu_us: number; readonly core_wait_us: number };
   readonly unpacker_cpu_us?: number;
   /** What the scheduler's recorder saw; null with `--trace off`. */
   readonly figures: WindowFigures | null;

@@ -11,13 +11,25 @@ const line = Buffer.alloc(96);
  * (Node 20 has no call of its own for it).
  */
 export function threadCpuNs(): number | null {
+  return threadTimes()?.cpu_ns ?? null;
+}
+
+/** The kernel's account of a thread. */
+interface ThreadTimes {
+  readonly cpu_ns: number;
+  /** Ready to run, with no core free: the second field of schedstat. */
+  readonly core_wait_ns: number;
+}
+
+function threadTimes(): ThreadTimes | null {
   if (schedstat === undefined) schedstat = openSchedstat();
   if (schedstat === null) return null;
   // The kernel brings a running thread's figure up to date at its ticks only (4 ms); getrusage makes it do so.
   process.cpuUsage();
   const length = readSync(schedstat, line, 0, line.length, 0);
-  const nanos = Number.parseInt(line.toString("latin1", 0, length), 10);
-  return Number.isNaN(nanos) ? null : nanos;
+  const [cpu_ns, core_wait_ns] = line.toString("latin1", 0, length).split(" ").map(Number);
+  if (cpu_ns === undefined || core_wait_ns === undefined || Number.isNaN(cpu_ns + core_wait_ns)) return null;
+  return { cpu_ns, core_wait_ns };
 }
 
 /** User and system CPU time of the whole process in microseconds: all its threads, V8's helpers included. */
@@ -32,31 +44,48 @@ interface CpuUsed {
   readonly process_us: number;
   /** Of the calling thread; null where the system does not tell. */
   readonly thread_us: number | null;
+  /** How long the calling thread was ready to run and had no core, likewise. */
+  readonly core_wait_us: number | null;
 }
 
 /** Answers the CPU time that this process and this thread used since. */
 export function startCpuWatch(): () => CpuUsed {
-  const thread_ns = threadCpuNs();
+  const before = threadTimes();
   const process_us = processCpuUs();
   return () => {
     const used_us = processCpuUs() - process_us;
-    const now_ns = threadCpuNs();
-    const thread_us = now_ns === null || thread_ns === null ? null : (now_ns - thread_ns) / 1e3;
-    return { process_us: used_us, thread_us };
+    const now = threadTimes();
+    if (now === null || before === null) return { process_us: used_us, thread_us: null, core_wait_us: null };
+    return {
+      process_us: used_us,
+      thread_us: (now.cpu_ns - before.cpu_ns) / 1e3,
+      core_wait_us: (now.core_wait_ns - before.core_wait_ns) / 1e3,
+    };
   };
+}
+
+/** The scheduler's part of what was used. */
+interface SchedulerCpu {
+  readonly scheduler_cpu_us: number;
+  readonly scheduler_thread_cpu_us?: number;
+  readonly thread_account?: { readonly cpu_us: number; readonly core_wait_us: number };
 }
 
 /** The scheduler's part of it, where the fleet used `fleet_us` in this thread or in one of its own. */
 export function schedulerCpu(
-  { process_us, thread_us }: CpuUsed,
+  { process_us, thread_us, core_wait_us }: CpuUsed,
   fleet_us: number,
   fleet_thread: "own" | "same",
-): { readonly scheduler_cpu_us: number; readonly scheduler_thread_cpu_us?: number } {
+): SchedulerCpu {
   const scheduler_cpu_us = Math.max(0, process_us - fleet_us);
-  if (thread_us === null) return { scheduler_cpu_us };
+  if (thread_us === null || core_wait_us === null) return { scheduler_cpu_us };
   const own_us = Math.max(0, thread_us - (fleet_thread === "same" ? fleet_us : 0));
   // Two clocks of the kernel: they may differ by a tick.
-  return { scheduler_cpu_us, scheduler_thread_cpu_us: Math.min(own_us, scheduler_cpu_us) };
+  return {
+    scheduler_cpu_us,
+    scheduler_thread_cpu_us: Math.min(own_us, scheduler_cpu_us),
+    thread_account: { cpu_us: thread_us, core_wait_us },
+  };
 }
 
 function openSchedstat(): number | null {

@@ -24,9 +24,7 @@ describe("rsds calibrate", () => {
     // A sampler that waits for a core samples at the wrong times: on a loaded machine one of three runs must do.
     const apart: number[] = [];
     while (apart.length < 3 && Math.min(...apart) > 5) {
-      const { stdout } = await rsds(
-        ...["calibrate", "--cpu-profile", "--repeat", "1", "--python", "/nowhere", "--json", "--quiet"],
-      );
+      const { stdout } = await rsds(...["calibrate", "--cpu-profile", "--json", "--quiet"]);
       const { cpu_profile }: Calibration = JSON.parse(stdout);
       expect(cpu_profile?.samples).toBeGreaterThan(200);
       const shares = cpu_profile?.rows.map(({ sampled_share }) => sampled_share) ?? [];
@@ -35,6 +33,27 @@ describe("rsds calibrate", () => {
     }
     expect(Math.min(...apart)).toBeLessThanOrEqual(5);
   }, 180_000);
+
+  test("--subtract: the differences of the transports, with what explains them", async () => {
+    const { status, stdout } = await rsds(
+      ...["calibrate", "--subtract", "--workload", "merge:1000", "--repeat", "4", "--json", "--quiet"],
+    );
+    const { subtract = [], plants, ok }: Calibration = JSON.parse(stdout);
+    expect([plants, status]).toEqual([[], ok ? 0 : 1]);
+    expect(subtract.map(({ difference, phase }) => [difference, phase])).toEqual([
+      ["tcp − memory", "network"],
+      ["memory − direct", "encoding"],
+    ]);
+    for (const row of subtract) {
+      const named = row.side_effects.reduce(
+        (sum, { us_per_task }) => sum + us_per_task,
+        row.phase_us_per_task,
+      );
+      expect(named + row.unexplained_us_per_task).toBeCloseTo(row.kernel_us_per_task, 6);
+    }
+    // Without bytes there is nothing to encode, whatever else the machine does.
+    expect(subtract[1]?.phase_us_per_task).toBeGreaterThan(0);
+  });
 
   test("without a Python that has distributed it says that the unpacker is left out, and does the rest", async () => {
     const { status, stdout } = await rsds(
