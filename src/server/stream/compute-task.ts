@@ -90,7 +90,10 @@ export class ComputeTaskWriter {
   readonly addresses: Uint8Array[] = [];
   #part_of: Template | null = null;
   #part_stimulus: Uint8Array | null = null;
+  /** From stimulus_id to the value of who_has. */
   #part: Uint8Array = NIL;
+  /** From stimulus_id to the number of the payload's frame, for a task without dependencies. */
+  #serialized_part: Uint8Array = NIL;
 
   constructor(books: Books) {
     this.#books = books;
@@ -113,9 +116,22 @@ export class ComputeTaskWriter {
     packet.number(tasks.user_priority[task]!);
     packet.number(tasks.generation[task]!);
     packet.number(tasks.order[task]!);
-    packet.raw(this.#stimulusPart(t, stimulus));
-    if (dependencies === 0) packet.raw(t.without_dependencies);
-    else {
+    this.#cut(t, stimulus);
+    if (dependencies === 0) {
+      if (tasks.payload_kind[task] === PAYLOAD_SERIALIZED) {
+        // The commonest of all, in one piece.
+        packet.raw(this.#serialized_part);
+        packet.number(packet.next_frame);
+        this.#frames(packet, task);
+        if (release === "2022.12") packet.raw(NIL_CALL);
+        this.#tail(packet, task, t);
+        packet.count++;
+        return;
+      }
+      packet.raw(this.#part);
+      packet.raw(t.without_dependencies);
+    } else {
+      packet.raw(this.#part);
       packet.mapHeader(dependencies);
       this.#whoHas(packet, task);
       packet.reserve(64);
@@ -130,14 +146,13 @@ export class ComputeTaskWriter {
     packet.count++;
   }
 
-  /** From stimulus_id to the value of who_has: constant bytes of one turn and release. */
-  #stimulusPart(t: Template, stimulus: Uint8Array): Uint8Array {
-    if (this.#part_of !== t || this.#part_stimulus !== stimulus) {
-      this.#part_of = t;
-      this.#part_stimulus = stimulus;
-      this.#part = joined([t.before_stimulus, stimulus, text("who_has")]);
-    }
-    return this.#part;
+  /** Makes the parts that are constant in one turn and release. */
+  #cut(t: Template, stimulus: Uint8Array): void {
+    if (this.#part_of === t && this.#part_stimulus === stimulus) return;
+    this.#part_of = t;
+    this.#part_stimulus = stimulus;
+    this.#part = joined([t.before_stimulus, stimulus, text("who_has")]);
+    this.#serialized_part = joined([this.#part, t.without_dependencies, SERIALIZED]);
   }
 
   #whoHas(packet: PacketWriter, task: TaskId): void {

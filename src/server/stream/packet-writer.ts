@@ -11,6 +11,7 @@ const SCRATCH_BYTES_MAX = 2 * 1024 * 1024;
 /** Room that one large message has made is given back before the next packet. */
 const KEEP_BYTES_MAX = 4 * 1024 * 1024;
 const TWO_32 = 0x1_0000_0000;
+const NO_BYTES = new Uint8Array(0);
 
 const float = new DataView(new ArrayBuffer(8));
 
@@ -28,6 +29,10 @@ export class PacketWriter {
   /** Small frames gathered, and the large ones between them with their place. */
   #body = new Uint8Array(1 << 16);
   #body_at = 0;
+  /** The small frames gathered last, which lie one behind the other where they came from: copied in one go, later. */
+  #run: Uint8Array = NO_BYTES;
+  #run_start = 0;
+  #run_end = 0;
   readonly #large: { at: number; bytes: Uint8Array }[] = [];
   #large_bytes = 0;
   #slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
@@ -52,11 +57,12 @@ export class PacketWriter {
     this.#body_at = 0;
     this.#large.length = 0;
     this.#large_bytes = 0;
+    this.#dropRun();
   }
 
   /** Bytes of the packet so far, roughly. */
   get size(): number {
-    return this.at + this.#body_at + this.#large_bytes;
+    return this.at + this.#body_at + (this.#run_end - this.#run_start) + this.#large_bytes;
   }
 
   /** Index that the next frame will have: what a placeholder refers to. */
@@ -157,6 +163,7 @@ export class PacketWriter {
     if (this.#frames === this.#lengths.length) this.#lengths = grown(this.#lengths, this.#frames * 2);
     this.#lengths[this.#frames++] = length;
     if (length > GATHER_BYTES_MAX) {
+      this.#copyRun();
       this.#large.push({ at: this.#body_at, bytes: buffer.subarray(start, start + length) });
       this.#large_bytes += length;
       return;
@@ -178,10 +185,31 @@ export class PacketWriter {
   }
 
   #gather(buffer: Uint8Array, start: number, length: number): void {
+    // Neighbours in a graph mostly go to one worker, so their payloads lie in the graph's message as they will here.
+    if (start !== this.#run_end || buffer !== this.#run) {
+      this.#copyRun();
+      this.#run = buffer;
+      this.#run_start = start;
+      this.#run_end = start;
+    }
+    this.#run_end += length;
+  }
+
+  #copyRun(): void {
+    const length = this.#run_end - this.#run_start;
+    if (length === 0) return;
     if (this.#body_at + length > this.#body.length)
       this.#body = grown(this.#body, Math.max(this.#body_at + length, this.#body.length * 2));
-    this.#body.set(buffer.subarray(start, start + length), this.#body_at);
+    this.#body.set(this.#run.subarray(this.#run_start, this.#run_end), this.#body_at);
     this.#body_at += length;
+    this.#dropRun();
+  }
+
+  /** The graph's message must not be kept for this. */
+  #dropRun(): void {
+    this.#run = NO_BYTES;
+    this.#run_start = 0;
+    this.#run_end = 0;
   }
 
   /**
@@ -197,14 +225,18 @@ export class PacketWriter {
     bytes[4] = this.count;
     const frames = this.#frames + 1;
     const prelude = 16 + 8 * frames;
-    const gathered = prelude + at + this.#body_at;
+    const body_end = prelude + at + this.#body_at;
+    const run_bytes = this.#run_end - this.#run_start;
+    const gathered = body_end + run_bytes;
     const packet = shared ? this.#take(gathered) : Buffer.allocUnsafeSlow(gathered);
-    writeU64(packet, 0, 8 + 8 * frames + at + this.#body_at + this.#large_bytes);
+    writeU64(packet, 0, gathered - 8 + this.#large_bytes);
     writeU64(packet, 8, frames);
     writeU64(packet, 16, at);
     for (let i = 0; i < this.#frames; i++) writeU64(packet, 24 + 8 * i, this.#lengths[i]!);
     packet.set(bytes.subarray(0, at), prelude);
-    packet.set(this.#body.subarray(0, this.#body_at), prelude + at);
+    if (this.#body_at > 0) packet.set(this.#body.subarray(0, this.#body_at), prelude + at);
+    if (run_bytes > 0) packet.set(this.#run.subarray(this.#run_start, this.#run_end), body_end);
+    this.#dropRun();
     return this.#large.length === 0 ? [packet] : this.#split(packet, prelude + at);
   }
 
