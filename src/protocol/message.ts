@@ -41,7 +41,23 @@ export function encodeMessagePart(value: WireValue, first_frame: number): Uint8A
 
 /** {@link decodeMessage} for the one value that frame 0 has at bytes `start` … `end` of the message's buffer. */
 export function decodeMessagePart(message: FramedMessage, start: number, end: number): WireValue {
-  return new Unpacker(message.bytes, start, end, UNPACK_LIMITS, new PlaceholderDecoder(message)).whole();
+  return new PartDecoder(message).decode(start, end);
+}
+
+/** Decodes values of one message's frame 0, one by one: what they share (a copy of the frames) is made once. */
+export class PartDecoder {
+  readonly #bytes: Buffer;
+  readonly #hooks: PlaceholderDecoder;
+
+  constructor(message: FramedMessage) {
+    this.#bytes = message.bytes;
+    this.#hooks = new PlaceholderDecoder(message);
+  }
+
+  /** The value at bytes `start` … `end`, which must be all of it. Throws ProtocolError. */
+  decode(start: number, end: number): WireValue {
+    return new Unpacker(this.#bytes, start, end, UNPACK_LIMITS, this.#hooks).whole();
+  }
 }
 
 const NO_BYTES = new Uint8Array(0);

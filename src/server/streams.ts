@@ -5,7 +5,7 @@ import type { WorkerBook } from "../core/worker-book.ts";
 import { ProtocolError } from "../protocol/errors.ts";
 import type { FramedMessage } from "../protocol/frames.ts";
 import { keyBytes } from "../protocol/keys.ts";
-import { decodeMessage, decodeMessagePart } from "../protocol/message.ts";
+import { decodeMessage, decodeMessagePart, PartDecoder } from "../protocol/message.ts";
 import { skipValue, unpackValue } from "../protocol/msgpack.ts";
 import { WireMap, type WireValue } from "../protocol/values.ts";
 import { PHASE } from "../trace/phases.ts";
@@ -109,17 +109,18 @@ export class Streams implements StreamHandler {
   ): void {
     const reader = this.#reader;
     const { scheduler, hops, reports } = this.#parts;
-    let decoded: WireValue = null;
+    let decoder: PartDecoder | null = null;
+    let others = 0;
     if (reports.wanted) {
-      decoded = decodeMessage(message);
-      reports.read(decoded, peer, worker);
+      reports.read(decodeMessage(message), peer, worker);
     }
     for (let row = 0; row < reader.count; row++) {
       const what = reader.what[row]!;
       const task = reader.task[row]!;
       if (what === OTHER) {
-        decoded ??= decodeMessage(message);
-        this.#workerOp(peer, worker, (decoded as WireValue[])[task]!);
+        decoder ??= new PartDecoder(message);
+        const [start, end] = [reader.bounds.items[others++]!, reader.bounds.items[others++]!];
+        this.#workerOp(peer, worker, decoder.decode(start, end));
       } else if (task === NONE) this.#unknownKey(worker, what, reader.unknownKey(row));
       else if (what === ADDED) scheduler.keyAdded(worker, task);
       else if (what === DROPPED) scheduler.keyReleased(worker, task);

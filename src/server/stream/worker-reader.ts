@@ -1,5 +1,5 @@
 import { NONE, type TaskId } from "../../base/ids.ts";
-import { grown } from "../../base/typed-arrays.ts";
+import { grown, IntStack } from "../../base/typed-arrays.ts";
 import type { Books } from "../../core/books.ts";
 import type { WorkerBook } from "../../core/worker-book.ts";
 import { ProtocolError } from "../../protocol/errors.ts";
@@ -15,7 +15,7 @@ import { arrayCount, firstItem, mapCount, skip, startsWith, unsigned } from "./w
 export const FINISHED = 0;
 export const ADDED = 1;
 export const DROPPED = 2;
-/** A message that is not hot: `task` is its index in the packet's list. */
+/** A message that is not hot: `task` is its index in the packet's list, and {@link WorkerReader.bounds} has its place. */
 export const OTHER = 3;
 
 const HOT: ReadonlyMap<string, number> = new Map([
@@ -59,6 +59,8 @@ export class WorkerReader {
   stop_s = new Float64Array(1024);
   /** How many messages the packet had. */
   messages = 0;
+  /** Where each message that is not hot begins and ends: two positions a message, in the order of their rows. */
+  readonly bounds = new IntStack(64);
 
   readonly #books: Books;
   readonly #types: TypeTable;
@@ -91,6 +93,7 @@ export class WorkerReader {
   /** Throws ProtocolError if frame 0 is not a list of maps, or a hot message lacks what it must have. */
   read(message: FramedMessage, worker: WorkerBook): void {
     this.count = 0;
+    this.bounds.clear();
     if (this.#unknown.size > 0) this.#unknown.clear();
     this.#guess = worker.first_processing;
     const { bytes } = message;
@@ -128,8 +131,9 @@ export class WorkerReader {
       this.#starts[slot] = value;
       this.#ends[slot] = at;
     }
-    const what = plain ? this.#row(bytes, index) : -1;
+    const what = plain ? this.#row(bytes) : -1;
     if (what < 0) this.#slowRow(bytes, start, at, index);
+    else if (what === OTHER) this.#other(start, at, index);
     else if (what === FINISHED && ++this.#misses >= MISSES_MAX) this.#learn(bytes, start, at);
     return at;
   }
@@ -208,7 +212,7 @@ export class WorkerReader {
   }
 
   /** What the message is, once it is in the columns; −1: not of Dask's form, so that only {@link #slowRow} can tell. */
-  #row(bytes: Buffer, index: number): number {
+  #row(bytes: Buffer): number {
     const what = this.#op(bytes);
     if (what === FINISHED) return this.#finishedRow(bytes) ? what : -1;
     if (what === ADDED) return this.#addedRows(bytes) ? what : -1;
@@ -217,9 +221,7 @@ export class WorkerReader {
       this.#pushKey(DROPPED, bytes, this.#starts[KEY]!, this.#ends[KEY]!);
       return what;
     }
-    if (isLongText(bytes[this.#starts[OP]!]!)) return -1;
-    this.#push(OTHER, index);
-    return what;
+    return isLongText(bytes[this.#starts[OP]!]!) ? -1 : what;
   }
 
   /**
@@ -231,7 +233,7 @@ export class WorkerReader {
     const op = fields.get("op");
     const what = typeof op === "string" ? HOT.get(op) : undefined;
     if (what === undefined) {
-      this.#push(OTHER, index);
+      this.#other(start, end, index);
       return;
     }
     const keys = what === ADDED ? fields.get("keys") : [fields.get("key") ?? null];
@@ -264,6 +266,12 @@ export class WorkerReader {
     this.stop_s[row] = 0;
     const startstops = packValue(fields.get("startstops") ?? null);
     this.#compute(asBuffer(startstops), 0, startstops.length, row);
+  }
+
+  #other(start: number, end: number, index: number): void {
+    this.#push(OTHER, index);
+    this.bounds.push(start);
+    this.bounds.push(end);
   }
 
   /** Which hot message it is; OTHER for any other op. */

@@ -6,9 +6,10 @@ import { ProtocolError } from "../../../src/protocol/errors.ts";
 import { FRAME_LIMITS, type FramedMessage, FrameReader, frameMessage } from "../../../src/protocol/frames.ts";
 import { keyBytes, keyValue } from "../../../src/protocol/keys.ts";
 import { decodeMessage } from "../../../src/protocol/message.ts";
-import { packValue, unpackValue } from "../../../src/protocol/msgpack.ts";
+import { packValue, skipValue, unpackValue } from "../../../src/protocol/msgpack.ts";
 import { RawValue, toNumber, WireFloat, WireMap, type WireValue } from "../../../src/protocol/values.ts";
 import { TypeTable } from "../../../src/server/stream/type-table.ts";
+import { firstItem } from "../../../src/server/stream/walk.ts";
 import { ADDED, DROPPED, FINISHED, OTHER, WorkerReader } from "../../../src/server/stream/worker-reader.ts";
 import { taskKey, wireValue } from "../../protocol/arbitraries.ts";
 import { GOLDENS, goldenBytes } from "../../protocol/golden.ts";
@@ -31,6 +32,8 @@ interface Row {
   readonly what: number;
   /** Key of the task in hex, or the index of another message. */
   readonly of: string | number;
+  /** Of another message: all of it. */
+  readonly bytes?: string;
   readonly run_id?: number;
   readonly nbytes?: number;
   readonly type?: string;
@@ -56,18 +59,21 @@ function busyRig(): { rig: Rig; busy: WorkerBook; read: (message: FramedMessage)
       const types = new TypeTable();
       const reader = new WorkerReader(rig.scheduler.books, types);
       reader.read(message, book);
-      return rowsOf(rig, reader, types);
+      return rowsOf(rig, reader, types, message);
     },
   };
 }
 
-function rowsOf(rig: Rig, reader: WorkerReader, types: TypeTable): Row[] {
+function rowsOf(rig: Rig, reader: WorkerReader, types: TypeTable, message: FramedMessage): Row[] {
   const rows: Row[] = [];
+  let others = 0;
   for (let i = 0; i < reader.count; i++) {
     const what = reader.what[i]!;
     const task = reader.task[i]!;
     if (what === OTHER) {
-      rows.push({ what, of: task });
+      const [start, end] = [reader.bounds.items[others++]!, reader.bounds.items[others++]!];
+      // What else is in it need not be sound: whoever takes it decodes it.
+      rows.push({ what, of: task, bytes: message.bytes.toString("hex", start, end) });
       continue;
     }
     const known = task !== NONE;
@@ -99,6 +105,7 @@ function expectedRows(message: FramedMessage, isKnown: (key: Uint8Array) => bool
   const packet = decodeMessage(message);
   if (!Array.isArray(packet)) throw new ProtocolError("X", "not a list");
   const names = new Map<string, string>();
+  const bytes = itemBytes(message, packet.length);
   return packet.flatMap((fields, index): Row[] => {
     if (!(fields instanceof WireMap)) throw new ProtocolError("X", "not a map");
     const hex = (key: WireValue | undefined): string => Buffer.from(keyBytes(key ?? null)).toString("hex");
@@ -115,8 +122,18 @@ function expectedRows(message: FramedMessage, isKnown: (key: Uint8Array) => bool
         return isKnown(Buffer.from(of, "hex")) ? [{ what: DROPPED, of }] : [];
       }
       default:
-        return [{ what: OTHER, of: index }];
+        return [{ what: OTHER, of: index, bytes: bytes[index]! }];
     }
+  });
+}
+
+/** Each message's bytes in hex. */
+function itemBytes(message: FramedMessage, count: number): string[] {
+  let at = firstItem(message.bytes, message.frameStart(0));
+  return Array.from({ length: count }, () => {
+    const start = at;
+    at = skipValue(message.bytes, at, message.frameEnd(0));
+    return message.bytes.toString("hex", start, at);
   });
 }
 
@@ -364,7 +381,7 @@ describe("the reader of workers' packets", () => {
       bytes.copy(memory);
       new FrameReader(FRAME_LIMITS, (message) => {
         reader.read(message, busy);
-        expect(rowsOf(rig, reader, types)).toEqual(expectedRows(message, isKnown));
+        expect(rowsOf(rig, reader, types, message)).toEqual(expectedRows(message, isKnown));
       }).push(memory.subarray(0, bytes.length), true);
       expect(reader.count).toBe(count);
     }
