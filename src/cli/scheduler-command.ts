@@ -100,7 +100,7 @@ async function serve(
 }
 
 async function serverOptions(options: SchedulerOptions, log: ServerLog): Promise<ServerOptions> {
-  const { settings } = options;
+  const { security, settings } = options;
   return {
     listen_address: options.listen_address,
     contact_address: contactAddressOf(options),
@@ -115,7 +115,7 @@ async function serverOptions(options: SchedulerOptions, log: ServerLog): Promise
     idle_timeout_ms: options.idle_timeout_ms,
     worker_ttl_ms: settings.worker_ttl_ms,
     limits: DEFAULT_PEER_LIMITS,
-    settings,
+    settings: { ...settings, ...security },
     log,
   };
 }

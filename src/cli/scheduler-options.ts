@@ -3,13 +3,14 @@ import { type SchedulerSettings, settingsOf } from "../config/settings.ts";
 import { durationMs } from "../config/units.ts";
 import { parseDashboardAddresses } from "../dashboard/address.ts";
 import { type DashboardOptions, DEFAULT_ROUTE_MODULES } from "../dashboard/dashboard.ts";
-import { interfaceAddress, isWildcardHost } from "../server/peers/contact.ts";
 import { InformationRequest, UsageError } from "./errors.ts";
+import { DEFAULT_PORT, parsePort, whereToListen } from "./listen-options.ts";
 import { readPem } from "./scheduler-settings.ts";
+import { type SecurityOptions, securityOf } from "./security-options.ts";
 
 /** `rsds scheduler`'s options, checked. */
 export interface SchedulerOptions {
-  /** `tcp://host:port`; the host may be empty for all interfaces. */
+  /** `tcp://host:port` or `tls://…`; the host may be empty for all interfaces. */
   readonly listen_address: string;
   /** The listening host stands for all interfaces, so that peers must be told of a real one. */
   readonly wildcard: boolean;
@@ -24,6 +25,7 @@ export interface SchedulerOptions {
   readonly zero_workers: number;
   readonly dashboard: DashboardOptions;
   readonly settings: SchedulerSettings;
+  readonly security: SecurityOptions;
 }
 
 /**
@@ -50,8 +52,13 @@ export function parseSchedulerOptions(
   if (parsed.out !== undefined && parsed.trace === "off")
     throw new UsageError("--out is the folder of a trace: give --trace phases or --trace tasks as well");
   const settings = settingsFor(parsed.python ?? null);
+  const security = securityOf(parsed, settings);
+  // Dask's rule: who gives certificates means to encrypt.
+  const place = whereToListen(parsed, security.require_encryption ? "tls" : settings.default_scheme);
+  checkSecurity(place.scheme, security, parsed.zeroWorkers);
   return {
-    ...whereToListen(parsed, settings.default_scheme),
+    listen_address: place.listen_address,
+    wildcard: place.wildcard,
     pid_file: parsed.pidFile ?? null,
     scheduler_file: parsed.schedulerFile ?? null,
     idle_timeout_ms: parsed.idleTimeout ?? settings.idle_timeout_ms,
@@ -62,7 +69,25 @@ export function parseSchedulerOptions(
     zero_workers: parsed.zeroWorkers,
     dashboard: dashboardOptions(parsed, settings),
     settings,
+    security,
   };
+}
+
+function checkSecurity(scheme: string, security: SecurityOptions, zero_workers: number): void {
+  const encrypted = scheme === "tls" || scheme === "wss";
+  if (encrypted && security.tls === null) {
+    throw new UsageError(
+      `protocol ${scheme} needs certificates: give --tls-ca-file, --tls-cert and --tls-key`,
+    );
+  }
+  if (!encrypted && security.require_encryption) {
+    throw new UsageError(
+      `protocol ${scheme} is not encrypted, which the options or the configuration require`,
+    );
+  }
+  if (zero_workers > 0 && scheme !== "tcp") {
+    throw new UsageError(`--zero-workers speak tcp alone: leave them out, or protocol ${scheme}`);
+  }
 }
 
 /** As in Dask, `--no-dashboard` takes only the page for people away: health, metrics and JSON stay. */
@@ -98,6 +123,9 @@ interface Parsed {
   readonly port?: number;
   readonly interface?: string;
   readonly protocol?: string;
+  readonly tlsCaFile?: string;
+  readonly tlsCert?: string;
+  readonly tlsKey?: string;
   readonly pidFile?: string;
   readonly schedulerFile?: string;
   readonly idleTimeout?: number;
@@ -116,16 +144,11 @@ interface Unsupported {
   readonly instead: string;
 }
 
-const DEFAULT_PORT = 8786;
-const NO_TLS = "leave the --tls options out, and keep to a network that you trust or a tunnel";
 /** A mistyped number should not fill the machine. */
 const ZERO_WORKERS_MAX = 1_000_000;
 
 /** Options of `dask scheduler` that cannot be honoured yet, and what to do instead of giving them. */
 const UNSUPPORTED: readonly (readonly [flags: string, help: string, instead: string])[] = [
-  ["--tls-ca-file <PATH>", "CA cert(s) file for TLS (in PEM format)", NO_TLS],
-  ["--tls-cert <PATH>", "certificate file for TLS (in PEM format)", NO_TLS],
-  ["--tls-key <PATH>", "private key file for TLS (in PEM format)", NO_TLS],
   ["--jupyter", "Start a Jupyter Server in the same process", "leave it out, and start Jupyter by itself"],
   ["--show", "Show web UI (DEPRECATED)", "leave it out, and open the dashboard's address"],
   [
@@ -160,7 +183,10 @@ function schedulerCommand(
     .option("--host <TEXT>", "URI, IP or hostname of this server")
     .option("--port <INTEGER>", `Serving port, 0 for any (default: ${DEFAULT_PORT})`, parsePort)
     .option("--interface <TEXT>", "Preferred network interface like 'eth0' or 'ib0'")
-    .option("--protocol <TEXT>", "Protocol: tcp (others are not supported yet)")
+    .option("--protocol <TEXT>", "Protocol: tcp or tls")
+    .option("--tls-ca-file <PATH>", "CA cert(s) file for TLS (in PEM format)")
+    .option("--tls-cert <PATH>", "certificate file for TLS (in PEM format)")
+    .option("--tls-key <PATH>", "private key file for TLS (in PEM format)")
     .option("--pid-file <PATH>", "File to write the process PID")
     .option("--scheduler-file <PATH>", "File to write connection information")
     .option("--idle-timeout <TIME>", "Time of inactivity after which to end the scheduler", parseDuration)
@@ -198,61 +224,6 @@ function refuseUnsupported(command: Command, unsupported: readonly Unsupported[]
   if (command.args.length === 0) return;
   const words = command.args.join(" ");
   throw new UsageError(`PRELOAD_ARGV (${words}) is not supported yet: leave the arguments out`);
-}
-
-/** Dask's rules: a port in --host is taken where --port is not given, and must not contradict it. */
-function whereToListen(
-  parsed: Parsed,
-  default_scheme: string,
-): { listen_address: string; wildcard: boolean } {
-  const protocol = (parsed.protocol ?? default_scheme).replace("://", "");
-  const [scheme, rest] = splitScheme(parsed.host ?? "", protocol);
-  for (const name of [protocol, scheme]) {
-    if (name !== "tcp") throw new UsageError(`protocol ${name} is not supported yet: use tcp`);
-  }
-  if (parsed.interface !== undefined && parsed.host !== undefined && parsed.host !== "") {
-    throw new UsageError("both --interface and --host are given: leave one of them out");
-  }
-  const { host, port } = splitPort(rest);
-  if (port !== null && port !== 0 && parsed.port !== undefined && parsed.port !== 0 && port !== parsed.port) {
-    throw new UsageError(
-      `two ports are given, --host ${parsed.host} and --port ${parsed.port}: leave one out`,
-    );
-  }
-  const name = parsed.interface === undefined ? host : ofInterface(parsed.interface);
-  const shown = name.includes(":") ? `[${name}]` : name;
-  return {
-    listen_address: `tcp://${shown}:${port ?? parsed.port ?? DEFAULT_PORT}`,
-    wildcard: isWildcardHost(name),
-  };
-}
-
-function splitScheme(host: string, absent: string): readonly [scheme: string, rest: string] {
-  const at = host.indexOf("://");
-  return at < 0 ? [absent, host] : [host.slice(0, at), host.slice(at + 3)];
-}
-
-function splitPort(host: string): { host: string; port: number | null } {
-  const match = /^(?:\[([^\]]*)\]|([^:]*))(?::(\d*))?$/.exec(host);
-  if (match === null) throw new UsageError(`invalid --host ${host}: IPv6 needs brackets like [::1]`);
-  const port = match[3] === undefined || match[3] === "" ? null : parsePort(match[3]);
-  return { host: match[1] ?? match[2] ?? "", port };
-}
-
-function ofInterface(name: string): string {
-  if (name.includes(",")) throw new UsageError("several interfaces are not supported yet: give one");
-  try {
-    return interfaceAddress(name);
-  } catch (error) {
-    throw new UsageError(`--interface: ${error instanceof Error ? error.message : String(error)}`);
-  }
-}
-
-function parsePort(text: string): number {
-  if (text.includes(",")) throw new UsageError("several ports are not supported yet: give one");
-  const port = Number(text);
-  if (!/^\d+$/.test(text) || port > 65_535) throw new UsageError(`port ${text}: it must be 0 to 65535`);
-  return port;
 }
 
 function parseCount(text: string): number {

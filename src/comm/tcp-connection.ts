@@ -8,6 +8,8 @@ import { Inbox, type InboxLimits } from "./inbox.ts";
 import type { ReadTarget } from "./read-buffer.ts";
 
 export interface TcpConnectionOptions {
+  /** Of the addresses of both ends. */
+  readonly scheme: "tcp" | "tls";
   readonly probe: Probe;
   readonly inbox_limits: InboxLimits;
   readonly pending_bytes_max: number;
@@ -48,8 +50,8 @@ export class TcpConnection implements Connection {
     this.#socket = socket;
     this.#probe = options.probe;
     this.#pending_bytes_max = options.pending_bytes_max;
-    this.peer = formatTcpAddress(socket.remoteAddress, socket.remotePort);
-    this.local = formatTcpAddress(socket.localAddress, socket.localPort);
+    this.peer = formatTcpAddress(socket.remoteAddress, socket.remotePort, options.scheme);
+    this.local = formatTcpAddress(socket.localAddress, socket.localPort, options.scheme);
     this.#inbox = new Inbox(
       options.inbox_limits,
       {

@@ -41,6 +41,7 @@ export class TcpTransport implements Transport {
 
   constructor(options: TcpOptions = {}) {
     this.#connection_options = {
+      scheme: "tcp",
       probe: options.probe ?? new Probe(),
       inbox_limits: {
         frame_limits: options.frame_limits ?? FRAME_LIMITS,

@@ -27,6 +27,9 @@ export interface SchedulerSettings {
   readonly connect_ms: number;
   /** Connections that may knock at once. */
   readonly socket_backlog: number;
+  /** Null: as the command line's certificates have it. */
+  readonly require_encryption: boolean | null;
+  readonly tls: TlsSettings;
   /** `tcp`, `tls`, `ws` or `wss`, where the address does not say. */
   readonly default_scheme: string;
   /** Lines that `get_logs` may answer. */
@@ -44,6 +47,15 @@ export interface TlsFiles {
   readonly key: string | null;
 }
 
+export interface TlsSettings extends TlsFiles {
+  /** In OpenSSL's words; null: the usual ones. */
+  readonly ciphers: string | null;
+  readonly min_version: TlsVersion | null;
+  readonly max_version: TlsVersion | null;
+}
+
+type TlsVersion = "TLSv1.2" | "TLSv1.3";
+
 /** The key that each setting is read from. docs/configuration.md lists them, and a test compares the two. */
 export const KEYS = {
   allowed_failures: "distributed.scheduler.allowed-failures",
@@ -60,6 +72,13 @@ export const KEYS = {
   connect: "distributed.comm.timeouts.connect",
   socket_backlog: "distributed.comm.socket-backlog",
   default_scheme: "distributed.comm.default-scheme",
+  require_encryption: "distributed.comm.require-encryption",
+  tls_ca_file: "distributed.comm.tls.ca-file",
+  tls_cert: "distributed.comm.tls.scheduler.cert",
+  tls_key: "distributed.comm.tls.scheduler.key",
+  tls_ciphers: "distributed.comm.tls.ciphers",
+  tls_min_version: "distributed.comm.tls.min-version",
+  tls_max_version: "distributed.comm.tls.max-version",
   log_length: "distributed.admin.log-length",
   events_length: "distributed.admin.low-level-log-length",
 } as const;
@@ -88,6 +107,15 @@ export function settingsOf(config: ConfigMap): SchedulerSettings {
     connect_ms: from.duration(KEYS.connect, 30_000) ?? 30_000,
     socket_backlog: from.count(KEYS.socket_backlog, 4_096),
     default_scheme: from.text(KEYS.default_scheme) ?? "tcp",
+    require_encryption: from.flag(KEYS.require_encryption),
+    tls: {
+      ca_file: from.text(KEYS.tls_ca_file),
+      cert: from.text(KEYS.tls_cert),
+      key: from.text(KEYS.tls_key),
+      ciphers: from.text(KEYS.tls_ciphers),
+      min_version: from.tlsVersion(KEYS.tls_min_version),
+      max_version: from.tlsVersion(KEYS.tls_max_version),
+    },
     log_length: from.count(KEYS.log_length, 10_000),
     events_length: from.count(KEYS.events_length, 1_000),
     log_level: logLevel(config),
@@ -108,6 +136,20 @@ class Values {
     if (value === undefined) return absent;
     if (value === null || typeof value === "string") return value;
     throw wrong(key, value, "a text");
+  }
+
+  flag(key: string): boolean | null {
+    const value = lookUp(this.#config, key) ?? null;
+    if (value === null || typeof value === "boolean") return value;
+    throw wrong(key, value, "true, false or null");
+  }
+
+  tlsVersion(key: string): TlsVersion | null {
+    const value = lookUp(this.#config, key) ?? null;
+    if (value === null) return null;
+    if (value === 1.2) return "TLSv1.2";
+    if (value === 1.3) return "TLSv1.3";
+    throw wrong(key, value, "1.2, 1.3 or null");
   }
 
   texts(key: string): readonly string[] | null {

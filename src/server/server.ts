@@ -1,8 +1,7 @@
 import { randomBytes } from "node:crypto";
 import type { Listener, Transport } from "../comm/connection.ts";
 import { handshakeAsConnector, handshakeAsListener } from "../comm/handshake.ts";
-import { MemoryTransport } from "../comm/memory.ts";
-import { TcpTransport } from "../comm/tcp.ts";
+import type { MemoryTransport } from "../comm/memory.ts";
 import { Scheduler } from "../core/scheduler.ts";
 import { validate } from "../core/validate.ts";
 import { createPolicy } from "../schedulers/index.ts";
@@ -29,6 +28,7 @@ import { Shuffles } from "./shuffle/shuffles.ts";
 import { StreamOutbox } from "./stream/outbox.ts";
 import { TypeTable } from "./stream/type-table.ts";
 import { Streams } from "./streams.ts";
+import { transportOf } from "./transports.ts";
 
 export interface SchedulerServerOptions {
   /** `tcp://host:port` or `inproc://name`. */
@@ -225,15 +225,4 @@ export class SchedulerServer {
     await this.#unpacker?.close();
     this.#finish(reason);
   }
-}
-
-function transportOf(options: SchedulerServerOptions, settings: ServerSettings): Transport {
-  const { probe, log } = options;
-  if (options.listen_address.startsWith("inproc://")) return options.memory ?? new MemoryTransport({ probe });
-  return new TcpTransport({
-    probe,
-    backlog: settings.socket_backlog,
-    connect_ms: settings.connect_ms,
-    onAcceptError: (error) => log.write("ERROR", `Cannot accept connections: ${error.message}`),
-  });
 }

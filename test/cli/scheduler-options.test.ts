@@ -56,16 +56,13 @@ describe("where to listen", () => {
 
 describe("what is not supported yet says so", () => {
   test.each([
-    [["--tls-ca-file", "x"], "--tls-ca-file"],
-    [["--tls-cert", "x"], "--tls-cert"],
-    [["--tls-key", "x"], "--tls-key"],
     [["--jupyter"], "--jupyter"],
     [["--show"], "--show"],
     [["--use-xheaders", "true"], "--use-xheaders"],
     [["--preload", "a.py"], "--preload"],
     [["--preload", "a.py", "--preload", "b.py"], "--preload"],
-    [["--protocol", "tls"], "protocol tls"],
-    [["--host", "tls://1.2.3.4"], "protocol tls"],
+    [["--protocol", "ucx"], "protocol ucx"],
+    [["--host", "ucx://1.2.3.4"], "protocol ucx"],
     [["word"], "PRELOAD_ARGV (word)"],
   ])("%j", (argv, name) => {
     const text = refusal(...argv);
@@ -102,6 +99,42 @@ test("the rest is read", () => {
     trace: "tasks",
     out: null,
     zero_workers: 168,
+  });
+});
+
+describe("certificates", () => {
+  const folder = "test/comm/certificates";
+  const PEER = [
+    ...["--tls-ca-file", `${folder}/ca.pem`],
+    ...["--tls-cert", `${folder}/peer.pem`],
+    ...["--tls-key", `${folder}/peer.key`],
+  ];
+
+  test("mean tls where no protocol is named, and that nobody is spoken to in the clear", () => {
+    const options = parse("--host", "1.2.3.4", ...PEER);
+    expect(options.listen_address).toBe("tls://1.2.3.4:8786");
+    expect(options.security.require_encryption).toBe(true);
+    expect(options.security.tls).toMatchObject({ minVersion: "TLSv1.2" });
+    expect(parse().security).toEqual({ tls: null, require_encryption: false });
+  });
+
+  test.each([
+    [["--protocol", "tls"], /^protocol tls needs certificates/],
+    [
+      ["--tls-cert", `${folder}/peer.pem`, "--tls-key", `${folder}/peer.key`],
+      /^protocol tls needs certificates/,
+    ],
+    [[...PEER, "--protocol", "tcp"], /^protocol tcp is not encrypted/],
+    [[...PEER, "--host", "tcp://h"], /^protocol tcp is not encrypted/],
+    [[...PEER, "--zero-workers", "2"], /^--zero-workers speak tcp alone/],
+    [[...PEER, "--tls-cert", "/nowhere.pem"], /^TLS: cannot read \/nowhere\.pem/],
+    [[...PEER, "--tls-key", `${folder}/stranger.key`], /^TLS: .*peer\.pem and its key cannot be used/],
+    [[...PEER, "--tls-key", `${folder}/peer.pem`], /^TLS: .*cannot be used/],
+    [[...PEER, "--protocol", "tls", "--host", "tcp://h"], /^two protocols are given/],
+  ])("%j is refused in one line", (argv, reason) => {
+    const text = refusal(...argv);
+    expect(text).toMatch(reason);
+    expect(text).not.toContain("\n");
   });
 });
 

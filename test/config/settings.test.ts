@@ -60,8 +60,10 @@ describe("docs/configuration.md", () => {
 
 test.each(RELEASES)("without configuration, settings are those of Dask %s", (release) => {
   // The backlog is the one that is larger here; Dask's own list of routes stands for ours.
-  const own = { socket_backlog: 4_096, http_routes: null };
-  expect({ ...settingsOf(dasksDefaults(release)), ...own }).toEqual(settings());
+  const dasks = settingsOf(dasksDefaults(release));
+  expect(dasks.tls.min_version).toBe("TLSv1.2");
+  const own = { socket_backlog: 4_096, http_routes: null, tls: { ...dasks.tls, min_version: null } };
+  expect({ ...dasks, ...own }).toEqual(settings());
 });
 
 test("settings are read in the forms that Dask takes", () => {
@@ -93,6 +95,8 @@ test.each([
   [KEYS.worker_ttl, true],
   [KEYS.http_routes, [1]],
   [KEYS.default_scheme, 5],
+  [KEYS.tls_min_version, 1.1],
+  [KEYS.require_encryption, "yes"],
   [KEYS.contact_address, new Map()],
 ])("%s: %j is refused in one line that names it", (key, value) => {
   const run = (): unknown => settings({ [key]: value });

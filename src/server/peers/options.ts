@@ -1,3 +1,4 @@
+import type { TlsContext } from "../../comm/tls.ts";
 import type { Log } from "./log.ts";
 
 /** What a server is started with. Only what the command line or an embedding test decides; the rest is fixed. */
@@ -38,6 +39,10 @@ export interface ServerSettings {
   readonly socket_backlog: number;
   /** Events that are kept of each topic. */
   readonly events_length: number;
+  /** What `tls://` and `wss://` need; null: they are not spoken. */
+  readonly tls: TlsContext | null;
+  /** Nobody is spoken to in the clear. */
+  readonly require_encryption: boolean;
 }
 
 /** Dask's defaults, but for the backlog: as many peers as a large cluster's workers may knock at once. */
@@ -47,6 +52,8 @@ export const DEFAULT_SERVER_SETTINGS: ServerSettings = {
   connect_ms: 30_000,
   socket_backlog: 4_096,
   events_length: 1_000,
+  tls: null,
+  require_encryption: false,
 };
 
 /** A started server. */
@@ -98,5 +105,5 @@ export function contactAddress(listener_address: string, contact_host: string | 
   if (contact_host === null) return listener_address;
   const port = /:(\d+)$/.exec(listener_address)?.[1] ?? "";
   const host = contact_host.includes(":") ? `[${contact_host}]` : contact_host;
-  return `tcp://${host}:${port}`;
+  return `${listener_address.split("://", 1)[0]}://${host}:${port}`;
 }

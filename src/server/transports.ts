@@ -1,0 +1,53 @@
+import type { Scheme } from "../comm/address.ts";
+import type { Transport } from "../comm/connection.ts";
+import { MemoryTransport } from "../comm/memory.ts";
+import { SchemeTransport } from "../comm/schemes.ts";
+import { TcpTransport } from "../comm/tcp.ts";
+import { TlsTransport } from "../comm/tls.ts";
+import type { Probe } from "../trace/tracer.ts";
+import type { Log } from "./peers/log.ts";
+import type { PeerLimits, ServerSettings } from "./peers/options.ts";
+
+interface TransportParts {
+  readonly listen_address: string;
+  readonly probe: Probe;
+  readonly limits: PeerLimits;
+  readonly log: Log;
+  /** For `inproc://` addresses: the transport that the peers share with the server. */
+  readonly memory?: MemoryTransport;
+}
+
+/** How a server reaches its peers, and they it: by whatever scheme an address has, as far as it is allowed. */
+export function transportOf(parts: TransportParts, settings: ServerSettings): Transport {
+  const { listen_address, limits, log, memory, probe } = parts;
+  if (listen_address.startsWith("inproc://")) return memory ?? new MemoryTransport({ probe });
+  const { connect_ms, require_encryption, socket_backlog: backlog, tls } = settings;
+  const common = {
+    probe,
+    backlog,
+    connect_ms,
+    onAcceptError: (error: Error) => log.write("ERROR", `Cannot accept connections: ${error.message}`),
+  };
+  const transports = new Map<Scheme, Transport>();
+  const refusals = new Map<Scheme, string>();
+  if (require_encryption) {
+    refusals.set("tcp", "the configuration requires encryption");
+  } else {
+    transports.set("tcp", new TcpTransport(common));
+  }
+  if (tls === null) {
+    refusals.set("tls", "there are no certificates to speak TLS with");
+  } else {
+    const onHandshakeError = (peer: string, why: string): void => {
+      log.writeLimited("WARNING", `TLS ${hostOf(peer)}`, `TLS handshake failed with remote ${peer}: ${why}`);
+    };
+    const { handshake_ms } = limits;
+    transports.set("tls", new TlsTransport({ ...common, context: tls, handshake_ms, onHandshakeError }));
+  }
+  return new SchemeTransport(transports, refusals);
+}
+
+/** The peer without its port, which is another one for each connection of the same peer. */
+function hostOf(address: string): string {
+  return address.replace(/:\d+$/, "");
+}
