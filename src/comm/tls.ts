@@ -33,7 +33,7 @@ export interface TlsOptions {
 }
 
 /** Both sides show a certificate, and neither is asked for its name: peers are known by their addresses (as in Dask). */
-export const MUTUAL = { requestCert: true, rejectUnauthorized: true, checkServerIdentity: () => undefined };
+const MUTUAL = { requestCert: true, rejectUnauthorized: true, checkServerIdentity: () => undefined };
 
 /** Dask's `tls://` transport: the bytes of `tcp://` within TLS. */
 export class TlsTransport implements Transport {
@@ -103,7 +103,7 @@ export class TlsTransport implements Transport {
 }
 
 /** Listens; rejects where it cannot. Later errors go to `onError`. */
-export function listening(
+function listening(
   server: Server | import("node:http").Server,
   place: { host: string; port: number; backlog: number },
   onError: (error: Error) => void,
@@ -119,7 +119,7 @@ export function listening(
 }
 
 /** A failed handshake costs its connection alone. A peer that just left has failed nothing. */
-export function tellHandshakeErrors(
+function tellHandshakeErrors(
   server: Server,
   scheme: "tls" | "wss",
   onHandshakeError: (peer: string, why: string) => void,

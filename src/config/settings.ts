@@ -47,7 +47,7 @@ export interface TlsFiles {
   readonly key: string | null;
 }
 
-export interface TlsSettings extends TlsFiles {
+interface TlsSettings extends TlsFiles {
   /** In OpenSSL's words; null: the usual ones. */
   readonly ciphers: string | null;
   readonly min_version: TlsVersion | null;
