@@ -1,6 +1,6 @@
 // Makes the Python environments that the unpacker and interop tests run against: .venvs/dask-RELEASE for
-// each supported dask release. A finished environment carries a marker with its list of packages, so a
-// second run costs nothing and a run that was cut off starts where pip left it.
+// each supported dask release; and .venvs/notebooks, for the notebooks. A finished environment carries a marker with its
+// list of packages, so a second run costs nothing and a run that was cut off starts where pip left it.
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -10,6 +10,7 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const environments = [
   { name: "dask-2026.8.0", requirements: ["dask[complete]==2026.8.0", "hdrhistogram"] },
   { name: "dask-2024.12.1", requirements: ["dask[complete]==2024.12.1"] },
+  { name: "notebooks", requirements: ["matplotlib==3.10.8", "jupytext==1.19.6"] },
 ];
 
 function fail(message) {
