@@ -1,5 +1,6 @@
 import type { Clock } from "../base/clock.ts";
 import type { Scheduler } from "../core/scheduler.ts";
+import { PHASE } from "../trace/phases.ts";
 import type { Cause, Probe } from "../trace/tracer.ts";
 import type { StreamOutbox } from "./stream/outbox.ts";
 
@@ -70,6 +71,8 @@ export class TurnLoop {
     scheduler.now_ns = tracer === null ? this.#clock.now() : tracer.begin(this.#cause);
     this.#cause = "other";
     let wrote = false;
+    // What is in no span of its own below is the core's: the end of a batch, ids that become reusable.
+    tracer?.enter(PHASE.transition);
     try {
       const again_ns = scheduler.schedule();
       wrote = this.#outbox.pending;
@@ -80,6 +83,7 @@ export class TurnLoop {
       this.#on_bug(error);
     }
     if (tracer === null) return;
+    tracer.exit();
     tracer.end();
     // Node finishes writes in ticks of their own, after this callback and before this one: streams' work, tied to ours.
     if (wrote) process.nextTick(this.#written);
