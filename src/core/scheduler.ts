@@ -559,6 +559,8 @@ export class Scheduler implements PlacementSink, StealSink {
     }
     books.stopProcessing(task);
     books.startProcessing(task, thief);
+    // Placed anew: what it waited at the victim is none of the way to the thief.
+    if (this.#probe.tracer !== null) books.tasks.stamp_ns[task] = this.now_ns;
     this.counts.steals_done++;
     this.counts.tasks_sent++;
     this.#outbox.computeTask(thief.id, task);

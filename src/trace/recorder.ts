@@ -5,7 +5,7 @@ import { MonotonicClock } from "./clock.ts";
 import { EVENT_CALLBACK, EVENT_GC, EVENT_IDLE } from "./events.ts";
 import { Books, type WindowFigures } from "./figures.ts";
 import { type GcSource, ObservedGc } from "./gc-source.ts";
-import { type Hop, PHASE, PHASE_COUNT, type Phase } from "./phases.ts";
+import { HOP_COUNT, type Hop, PHASE, PHASE_COUNT, type Phase } from "./phases.ts";
 import { measureProbeCosts, type ProbeCosts } from "./probe-cost.ts";
 import { Segments, UNCLAIMED } from "./segments.ts";
 import type { Cause, Tracer } from "./tracer.ts";
@@ -63,6 +63,9 @@ export class Recorder implements Tracer {
   #idle_seen: number;
   #turn_seen: number;
   #turn_start: number;
+  /** By hop: how long the last task took, NaN for none, and how many before it in a row did, who are not recorded yet. */
+  readonly #run_ns = new Float64Array(HOP_COUNT).fill(Number.NaN);
+  readonly #run_count = new Float64Array(HOP_COUNT);
   /** Collections reported within the present gap, whose class its end will tell. */
   #gap_gc_ns = 0;
   #books: Books;
@@ -91,6 +94,7 @@ export class Recorder implements Tracer {
   openWindow(): number {
     if (this.#open || this.#closing !== null) throw new InvariantError("a window is still open");
     const now = this.#flush();
+    this.#recordRuns();
     this.#segments.reset();
     this.#collections.reset();
     this.#books = new Books(now, this.#event_count_max);
@@ -108,6 +112,7 @@ export class Recorder implements Tracer {
   async closeWindow(edges: { start_ns?: number; end_ns?: number } = {}): Promise<WindowFigures> {
     if (!this.#open) throw new InvariantError("no window is open");
     const now = this.#flush();
+    this.#recordRuns();
     const books = this.#books;
     this.#open = false;
     books.turns.record(now - this.#turn_start);
@@ -192,10 +197,29 @@ export class Recorder implements Tracer {
   }
 
   hop(hop: Hop, ns: number): void {
+    // Stamps are a batch's, so most tasks took as long as the one before: those are counted, and recorded together.
+    if (ns === this.#run_ns[hop]!) {
+      this.#run_count[hop] = this.#run_count[hop]! + 1;
+      return;
+    }
     // The stamp that it begins with was not taken: the tracing was switched on between the two.
     if (Number.isNaN(ns)) return;
-    this.#books.hop_calls++;
-    this.#books.hops[hop]!.recordMany(ns, 1);
+    this.#recordRun(hop);
+    this.#run_ns[hop] = ns;
+    this.#run_count[hop] = 1;
+  }
+
+  #recordRun(hop: number): void {
+    const count = this.#run_count[hop]!;
+    if (count === 0) return;
+    this.#run_count[hop] = 0;
+    this.#books.hop_calls += count;
+    this.#books.hops[hop]!.recordMany(this.#run_ns[hop]!, count);
+  }
+
+  #recordRuns(): void {
+    for (let hop = 0; hop < HOP_COUNT; hop++) this.#recordRun(hop);
+    this.#run_ns.fill(Number.NaN);
   }
 
   hops(hop: Hop, ns: number, count: number): void {

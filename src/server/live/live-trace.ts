@@ -2,6 +2,7 @@ import { setImmediate } from "node:timers/promises";
 import type { Clock } from "../../base/clock.ts";
 import { schedulerCpu, startCpuWatch } from "../../trace/cpu.ts";
 import type { WindowFigures } from "../../trace/figures.ts";
+import { PHASE } from "../../trace/phases.ts";
 import { measureProbeCosts, type ProbeCosts } from "../../trace/probe-cost.ts";
 import { processesCpuUs } from "../../trace/process-cpu.ts";
 import { Recorder } from "../../trace/recorder.ts";
@@ -10,7 +11,7 @@ import type { SchedulerServer } from "../server.ts";
 import { TaskStamps } from "../task-stamps.ts";
 import { ClockAligner } from "./clock-alignment.ts";
 import { countsBetween, serverCounts } from "./counts.ts";
-import type { LiveWindow, TraceLevel } from "./window.ts";
+import type { LiveFacts, LiveWindow, TraceLevel } from "./window.ts";
 
 /** Waterfalls that are kept: the largest graphs'. */
 const GRAPHS_MAX = 100;
@@ -198,7 +199,7 @@ class Session {
     scheduler.books.tasks.stamps = null;
     intake.graphs = null;
     outbox.graphs = null;
-    const facts = this.#facts(meters, fleet_cpu_ns);
+    const counted = this.#facts(meters, fleet_cpu_ns);
     let figures: WindowFigures;
     try {
       figures = await closing;
@@ -213,10 +214,11 @@ class Session {
             key: (row: number) => stamps.keyOf(row),
             worker: (index: number) => stamps.addressOf(index),
           };
-    return { facts, figures, tasks };
+    const clocks = meters.aligner.stop(figures.phase_histograms[PHASE.write]!.max);
+    return { facts: { ...counted, clocks }, figures, tasks };
   }
 
-  #facts(meters: Meters, fleet_cpu_ns: number | null): LiveWindow["facts"] {
+  #facts(meters: Meters, fleet_cpu_ns: number | null): Omit<LiveFacts, "clocks"> {
     const { cluster, scheduler } = this.#parts;
     const { version, machine } = this.#options;
     const cpu = schedulerCpu(meters.cpuUsed(), (fleet_cpu_ns ?? 0) / 1e3, "own");
@@ -239,7 +241,6 @@ class Session {
       dependencies: meters.graphs.dependencies,
       graphs: meters.graphs.times(),
       counts: countsBetween(meters.counts, serverCounts(this.#parts)),
-      clocks: meters.aligner.stop(),
       tasks_left_out: meters.stamps?.tasks_left_out ?? 0,
     };
   }

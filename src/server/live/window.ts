@@ -46,11 +46,14 @@ export interface LiveFacts {
 /** How the workers' clocks were brought to the recorder's, and how far off they may be. */
 export interface ClockAlignment {
   readonly method: string;
+  /** This machine's wall clock was read right to this. */
+  readonly error_us: number;
   /** How far this machine's wall clock moved against its monotonic clock within the window. */
   readonly drift_us: number;
   /**
-   * The shortest `written→start` and `stop→read` that were measured. In truth neither is below 0: so a clock that runs
-   * with all workers' is ahead of ours by the first at most, and behind it by the second at most. Null: no task told.
+   * No task starts before the write that sent it began, and no report is read before its task stopped. So a clock
+   * that runs with all workers' is ahead of ours by the shortest `written→start` that was measured and the longest
+   * write at most, and behind by the shortest `stop→read` at most. Null: no task told.
    */
   readonly ahead_us_max: number | null;
   readonly behind_us_max: number | null;
