@@ -171,7 +171,10 @@ export class UnpackerPool {
       queueMicrotask(() => job.onError(new UnpackError("CLOSED", "the unpacker is closed")));
       return;
     }
-    this.#queue.push(job);
+    // Questions are short, and tasks that run wait for the answers: they go ahead of graphs.
+    const first_graph =
+      job instanceof CallJob ? this.#queue.findIndex((other) => other instanceof GraphJob) : -1;
+    this.#queue.splice(first_graph === -1 ? this.#queue.length : first_graph, 0, job);
     this.#dispatch();
   }
 

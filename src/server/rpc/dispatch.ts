@@ -76,7 +76,9 @@ async function answer(
     // The request could not be answered in part (the peer's own connection ended): nobody is left to be told.
     if (error instanceof ChannelClosedError) return NO_REPLY;
     const known = asPythonError(error);
-    const text = known?.message ?? (error instanceof Error ? (error.stack ?? error.message) : String(error));
+    const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    // A TimeoutError mostly has no text.
+    const text = known === null ? stack : known.message || known.python_name;
     context.log.writeLimited(
       "ERROR",
       `op ${request.op}`,

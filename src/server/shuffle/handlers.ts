@@ -53,6 +53,14 @@ async function barrier(request: Request, context: RpcContext): Promise<WireValue
     context.shuffles.restart(run, "data inconsistency during barrier");
     return null;
   }
+  // Where the run ends meanwhile, nothing is waited for: a worker may take 30 s to see that it cannot reach one that
+  // is gone, and as long a thread of the worker that asks would be busy with a barrier that nobody needs any more.
+  await Promise.race([tellAll(run, context), whenOver(run)]);
+  return null;
+}
+
+/** Resolves when all who take part know that the inputs are in. Throws PythonError. */
+async function tellAll(run: ShuffleRun, context: RpcContext): Promise<void> {
   let workers = [...run.participants];
   for (let tries = 0; workers.length > 0; ) {
     const missed = await tellInputsDone(run, workers, context);
@@ -62,9 +70,16 @@ async function barrier(request: Request, context: RpcContext): Promise<WireValue
     tries = missed.length === workers.length ? tries + 1 : 0;
     if (tries >= BARRIER_TRIES_MAX) throw new PythonError("RuntimeError", stuckText(run, missed));
     await sleep(BARRIER_RETRY_MS);
+    if (run.over.aborted) return;
     workers = missed;
   }
-  return null;
+}
+
+/** Rejects when the run is over. */
+function whenOver({ over }: ShuffleRun): Promise<never> {
+  return new Promise((_, reject) => {
+    over.addEventListener("abort", () => reject(over.reason), { once: true });
+  });
 }
 
 /** Answers the workers that could not be reached. Throws PythonError where one has failed. */

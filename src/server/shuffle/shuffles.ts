@@ -27,6 +27,12 @@ export interface ShuffleRun {
   readonly worker_for: Uint8Array;
   /** Addresses that outputs were given to, and those of all who asked for the run. */
   readonly participants: Set<string>;
+  /** Aborted when the run is over, with an Error that says why. */
+  readonly over: AbortSignal;
+}
+
+interface ActiveRun extends ShuffleRun {
+  readonly end: AbortController;
 }
 
 export interface ShufflesParts {
@@ -46,7 +52,7 @@ export class Shuffles {
   /** Told of events of the topic `p2p`. */
   onEvent: (event: WireMap) => void = () => undefined;
   readonly #parts: ShufflesParts;
-  readonly #active = new Map<string, ShuffleRun>();
+  readonly #active = new Map<string, ActiveRun>();
   /** Runs that are being made: one question to the unpacker, however many workers ask. */
   readonly #coming = new Map<string, Promise<void>>();
   /** What an output task was restricted to before a shuffle restricted it; null: to nothing. */
@@ -181,7 +187,9 @@ export class Shuffles {
       const { workers } = this.#parts.cluster;
       if (void_since || ![...participants].every((address) => workers.has(address))) return;
       const run_spec = new Pickled(header, [...frames]);
-      const run = { id, run_id, barrier, run_spec, worker_for: made.worker_for, participants };
+      const end = new AbortController();
+      const { worker_for } = made;
+      const run = { id, run_id, barrier, run_spec, worker_for, participants, over: end.signal, end };
       this.#active.set(id, run);
       watches.set(barrier, () => this.#barrierLeft(run));
       const text = `Shuffle ${id} initialized by task ${pythonRepr(keyValue(key))} executed on worker ${worker}`;
@@ -250,7 +258,7 @@ export class Shuffles {
   // ---- its end
 
   /** The barrier was released, has failed or was forgotten: whatever of the run is left on workers is of no more use. */
-  #barrierLeft(run: ShuffleRun): void {
+  #barrierLeft(run: ActiveRun): void {
     if (this.#hasFailed(run))
       this.onEvent(WireMap.of({ action: "p2p-failed", shuffle: run.id, stimulus: nameOf(run) }));
     this.#end(run, `${nameOf(run)} forgotten`);
@@ -268,9 +276,10 @@ export class Shuffles {
     );
   }
 
-  #end(run: ShuffleRun, message: string): void {
+  #end(run: ActiveRun, message: string): void {
     const { cluster, scheduler } = this.#parts;
     const { books, moves } = scheduler;
+    run.end.abort(new PythonError("RuntimeError", message));
     this.#active.delete(run.id);
     moves.watches.delete(run.barrier);
     this.#ended?.add(run);

@@ -261,7 +261,7 @@ def semaphore(client):
     assert not two.acquire(timeout=0.05)
     assert two.get_value() == 2
     assert two.release() and two.acquire(timeout=1)
-    raises(ValueError, Semaphore(max_leases=3, name="two").register)
+    raises(ValueError, lambda: Semaphore(max_leases=3, name="two").register())
     two.close()
     raises(RuntimeError, two.acquire)
     sem.close()
