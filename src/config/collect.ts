@@ -108,10 +108,19 @@ function collectEnv(env: ConfigSources["env"]): ConfigMap {
   return tree;
 }
 
+/** Text of JSON, or what Python writes there beyond JSON: Dask's own defaults have an `Infinity`. */
+const PYTHONS_NUMBERS = /"(?:[^"\\]|\\.)*"|-?Infinity|NaN/g;
+
 /** JSON in URL-safe base64 (`dask.config.serialize`). */
 function deserialized(text: string): ConfigMap {
+  const json = Buffer.from(text, "base64url")
+    .toString()
+    .replace(PYTHONS_NUMBERS, (token) => {
+      if (token.startsWith('"')) return token;
+      return token === "NaN" ? "null" : token.replace("Infinity", "1e999");
+    });
   try {
-    const value = configValue(JSON.parse(Buffer.from(text, "base64url").toString()));
+    const value = configValue(JSON.parse(json));
     if (value instanceof Map) return value;
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;

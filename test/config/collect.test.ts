@@ -130,6 +130,15 @@ describe("collecting", () => {
     else expect(run).toThrow(/^DASK_INTERNAL_INHERIT_CONFIG is malformed/);
   });
 
+  test("inherits what Python's JSON has beyond JSON, which Dask's defaults use", () => {
+    const json = '{"a": Infinity, "b": [-Infinity, "Infinity, \\"NaN"], "c": NaN}';
+    const text = Buffer.from(json).toString("base64url");
+    const env = { DASK_CONFIG: PLACES[3]!, DASK_INTERNAL_INHERIT_CONFIG: text };
+    const config = collectConfig({ env, python_prefix: null });
+    const values = ["a", "b", "c"].map((name) => lookUp(config, name));
+    expect(values).toEqual([Number.POSITIVE_INFINITY, [Number.NEGATIVE_INFINITY, 'Infinity, "NaN'], null]);
+  });
+
   test("takes names for nothing else than names", () => {
     write({ "mine/a.yaml": "__proto__: {polluted: 1}\nconstructor: {prototype: {polluted: 1}}\n" });
     const config = collectConfig({ env: { DASK_CONFIG: PLACES[3]! }, python_prefix: null });
