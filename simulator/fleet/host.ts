@@ -23,6 +23,15 @@ const THREAD_URL = new URL(
 );
 
 /**
+ * Modules that NODE_OPTIONS preloads are probes of a profiler, mostly, which write to one file a process: they are
+ * for the main thread alone.
+ */
+function withoutPreloads(env: NodeJS.ProcessEnv): { env?: NodeJS.ProcessEnv } {
+  const { NODE_OPTIONS = "" } = env;
+  return /(?:^|\s)(?:-r|--require)\b/.test(NODE_OPTIONS) ? { env: { ...env, NODE_OPTIONS: "" } } : {};
+}
+
+/**
  * A fleet and its client stand-in in a thread of their own, over TCP, so that their work is not on the scheduler's
  * thread. A thread that dies rejects whatever waits for it, and everything that is asked of it later.
  */
@@ -36,7 +45,11 @@ export class FleetThread implements FleetDriver {
   #killed = false;
 
   constructor(options: SessionOptions, log: (text: string) => void) {
-    const worker = new Worker(THREAD_URL, { workerData: options, stderr: false });
+    const worker = new Worker(THREAD_URL, {
+      workerData: options,
+      stderr: false,
+      ...withoutPreloads(process.env),
+    });
     this.#worker = worker;
     worker.on("message", (message: ThreadMessage) => {
       if (message.kind === "log") log(message.text);

@@ -138,6 +138,8 @@ function profileCommand(program: Command): Command {
 /** The first Ctrl-C asks the command to end in order, the second ends the process. */
 async function withSignal(command: (parts: CommandProcess) => Promise<number>): Promise<number> {
   const controller = new AbortController();
+  // A profiler that was preloaded may have a handler that ends the process at once, before anything is written.
+  process.removeAllListeners("SIGINT");
   process.once("SIGINT", () => controller.abort());
   return command({ stdout: process.stdout, stderr: process.stderr, signal: controller.signal });
 }

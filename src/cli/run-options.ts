@@ -17,6 +17,7 @@ export interface RunArguments {
   readonly quiet: boolean;
   readonly trace: "off" | "phases" | "tasks";
   readonly cpuProfile: boolean;
+  readonly clinic?: "doctor" | "flame" | "bubbleprof";
 }
 
 const DEFAULT_WORKLOAD = "merge:10000";
@@ -70,6 +71,13 @@ export function addRunOptions(command: Command): Command {
     .option("--quiet", "no progress on stderr", false)
     .addOption(
       new Option("--trace <level>", "what is recorded").choices(["off", "phases", "tasks"]).default("phases"),
+    )
+    .addOption(
+      new Option("--clinic <tool>", "run under clinic and put its page into the result folder").choices([
+        "doctor",
+        "flame",
+        "bubbleprof",
+      ]),
     )
     .option("--cpu-profile", "write V8's own profile of the timed repeats too: scheduler.cpuprofile", false);
 }

@@ -1,9 +1,10 @@
 import { join } from "node:path";
 import { buildResults } from "../results/build.ts";
-import { writeResultFolder } from "../results/folder.ts";
+import { adoptResultFolder, writeResultFolder } from "../results/folder.ts";
 import type { Summary } from "../results/summary.ts";
 import { renderTable } from "../results/table.ts";
 import { textOptionsOf } from "../results/text.ts";
+import { findClinic, runUnderClinic } from "./clinic.ts";
 import { fileTime, makeWritable, oneLine, RESULTS } from "./result-place.ts";
 import type { RunArguments } from "./run-options.ts";
 import { workloadsOf } from "./run-options.ts";
@@ -35,17 +36,23 @@ export async function zeroRunMain(args: RunArguments, parts: CommandProcess): Pr
   const specs = workloadsOf(args);
   try {
     // All before the first runs: nobody should wait for a run to hear of a typing error in the next.
-    if (specs.length > 1) for (const spec of specs) await parseWorkload(spec);
+    if (specs.length > 1 || args.clinic !== undefined) for (const spec of specs) await parseWorkload(spec);
     makeWritable(args.out ?? RESULTS);
   } catch (error) {
     return complain(error);
+  }
+  const clinic = args.clinic === undefined ? null : findClinic();
+  if (args.clinic !== undefined && clinic === null) {
+    stderr.write("rsds: --clinic needs clinic: install it beside rsds (npm install --save-dev clinic@13)\n");
+    return WRONG_USAGE;
   }
   const folders = foldersOf(args, specs);
   const summaries: Summary[] = [];
   let status = 0;
   for (let i = 0; i < specs.length && !signal.aborted; i++) {
     try {
-      summaries.push(...(await runOne(args, specs[i]!, folders[i]!, parts)));
+      const one = { args, workload: specs[i]!, folder: folders[i]! };
+      summaries.push(...(clinic === null ? await runOne(one, parts) : await runInClinic(clinic, one, parts)));
     } catch (error) {
       status = complain(error);
     }
@@ -56,11 +63,42 @@ export async function zeroRunMain(args: RunArguments, parts: CommandProcess): Pr
   return signal.aborted ? INTERRUPTED : status;
 }
 
+interface OneRun {
+  readonly args: RunArguments;
+  readonly workload: string;
+  readonly folder: string;
+}
+
+/** The same as a process of its own under clinic, whose page comes into the folder. */
+async function runInClinic(
+  clinic: string,
+  { args, workload, folder }: OneRun,
+  { stdout, stderr, signal }: CommandProcess,
+): Promise<readonly Summary[]> {
+  const tool = args.clinic ?? "doctor";
+  const say = (text: string): void => {
+    if (!args.quiet) stderr.write(`${text}\n`);
+  };
+  const run = await runUnderClinic(tool, clinic, args, workload, say, signal);
+  try {
+    if (run.page === null || !run.complete) {
+      if (!signal.aborted) throw new Error(`clinic ${tool} left no result; last was said: ${run.said}`);
+      stderr.write(`rsds: ${workload}: interrupted before there was a result, nothing to write\n`);
+      return [];
+    }
+    makeWritable(folder);
+    const page = { name: `clinic-${tool}.html`, from: run.page };
+    const { summary } = await adoptResultFolder(run.folder, folder, page, { clinic: tool });
+    if (!args.json) stdout.write(`${renderTable(summary, textOptionsOf(stdout))}\nfiles in ${folder}\n`);
+    return [summary];
+  } finally {
+    await run.remove();
+  }
+}
+
 /** One workload, its table and its folder; nothing when it was interrupted before there was anything to write. */
 async function runOne(
-  args: RunArguments,
-  workload: string,
-  folder: string,
+  { args, workload, folder }: OneRun,
   { stdout, stderr, signal }: CommandProcess,
 ): Promise<readonly Summary[]> {
   const { zeroRun } = await import("../../simulator/run/zero-run.ts");

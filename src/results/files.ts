@@ -1,5 +1,5 @@
 import { createWriteStream } from "node:fs";
-import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
@@ -35,6 +35,11 @@ export class ResultFolder {
 
   async write(name: string, text: string): Promise<void> {
     await this.#replace(name, (path) => writeFile(path, text));
+  }
+
+  /** A file that was written elsewhere. */
+  async copy(name: string, from: string): Promise<void> {
+    await this.#replace(name, (path) => copyFile(from, path));
   }
 
   async writeGzip(name: string, pieces: Iterable<string>): Promise<void> {

@@ -1,8 +1,10 @@
+import { join } from "node:path";
 import { chromeTrace } from "./chrome-trace.ts";
 import { hopsCsv, phasesCsv, type TaskTable, tasksCsv } from "./csv.ts";
 import { ResultFolder } from "./files.ts";
 import { intervalLog, percentileDistributions } from "./hdr.ts";
 import type { HistogramInterval, TraceTrack } from "./input.ts";
+import { readSummary } from "./read.ts";
 import type { Summary } from "./summary.ts";
 
 /** A written folder: the summary as it stands in it, `files` filled in. */
@@ -39,6 +41,20 @@ export async function writeResultFolder(
   if (taskRows.length > 0) await folder.writeGzip("tasks.csv.gz", tasksCsv(taskRows));
   for (const { name, text } of extras) await folder.write(name, text);
   return { path, summary: await writeSummary(folder, summary) };
+}
+
+/** Takes over what another process wrote for one run, with a file more and a fact more about the run. */
+export async function adoptResultFolder(
+  from: string,
+  path: string,
+  extra: { readonly name: string; readonly from: string },
+  facts: Readonly<Record<string, string>>,
+): Promise<WrittenFolder> {
+  const summary = await readSummary(from);
+  const folder = await ResultFolder.create(path);
+  for (const name of summary.files) if (name !== "summary.json") await folder.copy(name, join(from, name));
+  await folder.copy(extra.name, extra.from);
+  return { path, summary: await writeSummary(folder, { ...summary, run: { ...summary.run, ...facts } }) };
 }
 
 /** latency.hlog and a .hgrm for each tag. */

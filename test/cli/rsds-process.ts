@@ -30,11 +30,11 @@ export class RsdsProcess {
   /** `files_max`: how many files and sockets the system lets it open. */
   constructor(
     args: readonly string[],
-    options: { cwd?: string; env?: Record<string, string>; files_max?: number } = {},
+    options: { cwd?: string; env?: Record<string, string>; files_max?: number; main?: string } = {},
   ) {
     const env = { ...process.env, ...options.env };
     const limit = options.files_max === undefined ? "" : `ulimit -n ${options.files_max}; `;
-    const command = ["-c", `${limit}exec "$@"`, "sh", process.execPath, MAIN, ...args];
+    const command = ["-c", `${limit}exec "$@"`, "sh", process.execPath, options.main ?? MAIN, ...args];
     const child = spawn("sh", command, { cwd: options.cwd, env, timeout: RUN_MS_MAX });
     this.child = child;
     child.stdout.on("data", (text) => {
