@@ -25,13 +25,16 @@ export interface ClinicRun {
 const MAIN = fileURLToPath(new URL(import.meta.url.endsWith(".ts") ? "main.ts" : "main.js", import.meta.url));
 const SAID_CHARACTERS_MAX = 2000;
 
+/** No clinic, or one of another build than 13. */
+const NOT_THERE = new Set<unknown>(["MODULE_NOT_FOUND", "ERR_PACKAGE_PATH_NOT_EXPORTED"]);
+
 /** Where clinic is installed: beside this package, or in the project of the working directory; null: nowhere. */
 export function findClinic(): string | null {
   for (const from of [import.meta.url, join(process.cwd(), "package.json")]) {
     try {
       return createRequire(from).resolve("clinic/bin.js");
     } catch (error) {
-      if (!(error instanceof Error && "code" in error && error.code === "MODULE_NOT_FOUND")) throw error;
+      if (!(error instanceof Error && "code" in error && NOT_THERE.has(error.code))) throw error;
     }
   }
   return null;

@@ -1,4 +1,13 @@
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
@@ -100,10 +109,13 @@ describe("--clinic", { timeout: 120_000 }, () => {
     mkdirSync(join(place, "node_modules"));
     for (const name of ["commander", "hdr-histogram-js", "@msgpack"])
       symlinkSync(join(ROOT, "node_modules", name), join(place, "node_modules", name));
+    // Whatever lies in the folders above: here there is one that cannot be used.
+    mkdirSync(join(place, "node_modules", "clinic"));
+    writeFileSync(join(place, "node_modules", "clinic", "package.json"), '{"name":"clinic","exports":{}}');
     const main = MAIN.replace(ROOT, place);
     const args = ["--zero-workers", "4", "--workload", "merge:10", "--clinic", "doctor"];
     const { status, stderr } = await new RsdsProcess(args, { cwd: place, main }).ended;
-    expect(status).toBe(2);
     expect(stderr).toMatch(/^rsds: --clinic needs clinic: .*npm install.*\n$/);
+    expect(status).toBe(2);
   });
 });
