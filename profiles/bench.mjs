@@ -16,6 +16,7 @@ import { daskPython, measureBeside, renderDask } from "./bench/dask.mjs";
 import { measureCase } from "./bench/measure.mjs";
 import { ROOT } from "./bench/processes.mjs";
 import { missedTargets, renderBench } from "./bench/report.mjs";
+import { median, round } from "./bench/statistics.mjs";
 
 const USAGE = `npm run bench -- [options]
   --only TEXT        only cases whose name holds TEXT; may be given several times
@@ -89,7 +90,12 @@ async function bench(options) {
   const document = heading(options);
   for (const [i, one] of cases.entries()) {
     say(`${i + 1}/${cases.length}  ${one.name}`);
-    document.cases[one.name] = await measureCase(one, options);
+    const measured = await measureCase(one, options);
+    document.cases[one.name] = measured;
+    // Whoever breaks off a long run has at least these.
+    say(
+      `    ${round(median(measured.cpu_us))} µs a task, ${round(median(measured.cpu_off_us))} with --trace off`,
+    );
   }
   for (const one of beside) {
     say(one.name);

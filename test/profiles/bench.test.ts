@@ -37,6 +37,8 @@ interface Scripts {
   measureBoth(one: Case, roots: readonly string[], options: object): Promise<Both>;
   renderAgainst(results: Record<string, Both & { verdict: string }>, commit: string, above: number): string;
   measureBeside(one: object, options: object): Promise<{ dask: DaskRun[]; rsds: DaskRun[] }>;
+  renderBench(results: Record<string, object>, baseline: null): string;
+  missedTargets(results: Record<string, object>): { figure: string }[];
   baselinePath(machine: undefined, folder: string): string;
   readBaseline(path: string): Baseline | null;
   saveBaseline(document: Baseline, path: string): string;
@@ -52,6 +54,8 @@ const {
   readBaseline,
   saveBaseline,
   slowerThanBaseline,
+  renderBench,
+  missedTargets,
   measureBeside,
   CASES,
   ratioInterval,
@@ -64,6 +68,7 @@ const {
   ...(await import(new URL("../../profiles/bench/statistics.mjs", import.meta.url).href)),
   ...(await import(new URL("../../profiles/bench/against.mjs", import.meta.url).href)),
   ...(await import(new URL("../../profiles/bench/dask.mjs", import.meta.url).href)),
+  ...(await import(new URL("../../profiles/bench/report.mjs", import.meta.url).href)),
   ...(await import(new URL("../../profiles/bench/baselines.mjs", import.meta.url).href)),
 };
 
@@ -131,6 +136,39 @@ test("Dask's scheduler and ours do the same small work of a real client", async 
     }
     expect(dask[0]!.children_cpu_us).toBe(0);
   }
+});
+
+test("targets are beside the figures, and what misses one is marked; some are relative to another case", () => {
+  const measured = (cpu_us: number): object => ({
+    tasks: 100_001,
+    cpu_us: [cpu_us],
+    cpu_off_us: [cpu_us],
+    cold_us: 9,
+    cold_thread_us: 5,
+    cold_alone_us: 7,
+    threads_us: { main: 1, helpers: 0.5, fleet: null },
+    turn_max_ms: 10,
+    unattributed_share: 0.03,
+    probe_share: 0.01,
+    memory_bytes: 200,
+    rss_max_bytes: 1e8,
+  });
+  const results = {
+    "merge:100000 24": measured(2),
+    "merge:100000 1512": measured(2.6),
+    "merge:100000 168": measured(2.4),
+    "merge:100000 168 --order": measured(4.3),
+  };
+  const lines = renderBench(results, null).split("\n");
+  expect(lines[1]).toMatch(
+    /^merge:100000 24 +2\.50 +2\.00 +2\.00 – 2\.00 .*10\.0 ms +3\.0 % ! +1\.0 % +200 +100$/,
+  );
+  expect(lines[2]).toMatch(/^merge:100000 1512 +2\.50 +2\.60 ! /);
+  expect(lines[4]).toMatch(/^merge:100000 168 --order +4\.40 +4\.30 +4/);
+  const missed = missedTargets(results);
+  expect(missed).toContainEqual({ case: "merge:100000 1512", figure: "cpu_us", value: 2.6, max: 2.5 });
+  expect(missed.filter((one) => one.figure === "unattributed_share")).toHaveLength(4);
+  expect(missed).toHaveLength(5);
 });
 
 test("a baseline keeps cases that were not measured again, and tells which became slower", () => {
