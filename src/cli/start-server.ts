@@ -31,6 +31,7 @@ export async function startServer(
     probe: new Probe(),
   });
   server.diagnostics.story.start();
+  server.memory.start();
   const dashboard = await startDashboard(server, dashboard_options, options);
   const address = await server.start().catch((error: unknown) => {
     dashboard.close();

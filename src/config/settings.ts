@@ -36,6 +36,11 @@ export interface SchedulerSettings {
   readonly log_length: number;
   /** Events that are kept of each topic. */
   readonly events_length: number;
+  /** Users' pickles may be opened where Dask would run them in its scheduler. */
+  readonly pickle: boolean;
+  /** Tasks that no worker could take for so long are erred; null: never. */
+  readonly no_workers_timeout_ms: number | null;
+  readonly memory: MemorySettings;
   /** The least level that is printed, in capitals. */
   readonly log_level: string;
 }
@@ -81,10 +86,55 @@ export const KEYS = {
   tls_max_version: "distributed.comm.tls.max-version",
   log_length: "distributed.admin.log-length",
   events_length: "distributed.admin.low-level-log-length",
+  pickle: "distributed.scheduler.pickle",
+  no_workers_timeout: "distributed.scheduler.no-workers-timeout",
+  unknown_task: "distributed.scheduler.unknown-task-duration",
+  target_duration: "distributed.adaptive.target-duration",
+  manager_start: "distributed.scheduler.active-memory-manager.start",
+  manager_interval: "distributed.scheduler.active-memory-manager.interval",
+  manager_measure: "distributed.scheduler.active-memory-manager.measure",
+  manager_policies: "distributed.scheduler.active-memory-manager.policies",
+  rebalance_measure: "distributed.worker.memory.rebalance.measure",
+  rebalance_sender_min: "distributed.worker.memory.rebalance.sender-min",
+  rebalance_recipient_max: "distributed.worker.memory.rebalance.recipient-max",
+  rebalance_gap: "distributed.worker.memory.rebalance.sender-recipient-gap",
+  recent_to_old: "distributed.worker.memory.recent-to-old-time",
 } as const;
 
 const LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"];
 const COUNT_MAX = 10_000_000;
+const REDUCE_REPLICAS = "distributed.active_memory_manager.ReduceReplicas";
+
+/** What workers' memory can be measured by (`distributed.scheduler.MemoryState`). */
+const MEASURES = [
+  "process",
+  "managed",
+  "spilled",
+  "managed_total",
+  "unmanaged",
+  "unmanaged_old",
+  "unmanaged_recent",
+  "optimistic",
+] as const;
+type MemoryMeasure = (typeof MEASURES)[number];
+
+/** Copies of results, their distribution, and how many workers there should be. */
+interface MemorySettings {
+  readonly manager: {
+    readonly start: boolean;
+    readonly interval_ms: number;
+    readonly measure: MemoryMeasure;
+    readonly reduce_replicas: boolean;
+  };
+  readonly rebalance: {
+    readonly measure: MemoryMeasure;
+    readonly sender_min: number;
+    readonly recipient_max: number;
+    readonly gap: number;
+  };
+  readonly scaling: { readonly target_duration_ms: number; readonly unknown_task_ms: number };
+  readonly old_ms: number;
+}
 
 /** Reads the settings; throws ConfigError for a value that cannot be one. */
 export function settingsOf(config: ConfigMap): SchedulerSettings {
@@ -118,7 +168,32 @@ export function settingsOf(config: ConfigMap): SchedulerSettings {
     },
     log_length: from.count(KEYS.log_length, 10_000),
     events_length: from.count(KEYS.events_length, 1_000),
+    pickle: from.flag(KEYS.pickle, true),
+    no_workers_timeout_ms: from.duration(KEYS.no_workers_timeout, null),
+    memory: memorySettings(from),
     log_level: logLevel(config),
+  };
+}
+
+function memorySettings(from: Values): MemorySettings {
+  return {
+    manager: {
+      start: from.flag(KEYS.manager_start, true),
+      interval_ms: from.duration(KEYS.manager_interval, 2_000) ?? 2_000,
+      measure: from.measure(KEYS.manager_measure),
+      reduce_replicas: from.policies(KEYS.manager_policies).includes(REDUCE_REPLICAS),
+    },
+    rebalance: {
+      measure: from.measure(KEYS.rebalance_measure),
+      sender_min: from.share(KEYS.rebalance_sender_min, 0.3),
+      recipient_max: from.share(KEYS.rebalance_recipient_max, 0.6),
+      gap: from.share(KEYS.rebalance_gap, 0.1),
+    },
+    scaling: {
+      target_duration_ms: from.duration(KEYS.target_duration, 5_000) ?? 5_000,
+      unknown_task_ms: from.duration(KEYS.unknown_task, 500) ?? 500,
+    },
+    old_ms: from.duration(KEYS.recent_to_old, 30_000) ?? 30_000,
   };
 }
 
@@ -177,6 +252,36 @@ class Values {
     const bytes = typeof value === "string" || typeof value === "number" ? sizeBytes(String(value)) : null;
     if (bytes === null) throw wrong(key, value, "a size such as 1000000 or '8 MiB'");
     return bytes;
+  }
+
+  flag(key: string, absent: boolean): boolean {
+    const value = lookUp(this.#config, key) ?? absent;
+    if (typeof value === "boolean") return value;
+    throw wrong(key, value, "true or false");
+  }
+
+  share(key: string, absent: number): number {
+    const value = lookUp(this.#config, key) ?? absent;
+    if (typeof value === "number" && value >= 0 && value <= 1) return value;
+    throw wrong(key, value, "a number from 0 to 1");
+  }
+
+  measure(key: string): MemoryMeasure {
+    const value = lookUp(this.#config, key) ?? "optimistic";
+    const measure = MEASURES.find((known) => known === value);
+    if (measure === undefined) throw wrong(key, value, `one of ${MEASURES.join(", ")}`);
+    return measure;
+  }
+
+  /** Names of the classes of the memory manager's policies; only Dask's own default is there. */
+  policies(key: string): readonly string[] {
+    const value = lookUp(this.#config, key);
+    if (value === undefined) return [REDUCE_REPLICAS];
+    const items: readonly ConfigValue[] = Array.isArray(value) ? value : [];
+    const names = items.map((item) => (item instanceof Map ? item.get("class") : null));
+    if (!Array.isArray(value) || names.some((name) => name !== REDUCE_REPLICAS))
+      throw wrong(key, value, `a list of {class: ${REDUCE_REPLICAS}}, the only policy there is`);
+    return [...names].map(String);
   }
 
   count(key: string, absent: number): number {

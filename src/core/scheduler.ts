@@ -57,7 +57,8 @@ export class Scheduler implements PlacementSink, StealSink {
   readonly #policy: Policy;
   readonly #outbox: Outbox;
   readonly #probe: Probe;
-  readonly #allowed_failures: number;
+  /** A task may be on so many workers that died unexpectedly; one more errs it. */
+  readonly allowed_failures: number;
   #last_steal_id = 0;
 
   constructor(options: SchedulerOptions) {
@@ -66,7 +67,7 @@ export class Scheduler implements PlacementSink, StealSink {
     this.#policy = options.policy;
     this.#outbox = options.outbox;
     this.#probe = options.probe ?? new Probe();
-    this.#allowed_failures = options.allowed_failures ?? 3;
+    this.allowed_failures = options.allowed_failures ?? 3;
   }
 
   get policy_name(): string {
@@ -217,7 +218,7 @@ export class Scheduler implements PlacementSink, StealSink {
     // Before the replicas, whose loss may activate some of these tasks already.
     if (!expected)
       for (const task of taken)
-        if (++tasks.suspicious[task]! > this.#allowed_failures) moves.fail(task, killed(task));
+        if (++tasks.suspicious[task]! > this.allowed_failures) moves.fail(task, killed(task));
     for (let record = replicas.first_of_owner[worker.id]!; record !== NONE; ) {
       const task = replicas.task[record]!;
       const last = replicas.isSingle(task);

@@ -21,6 +21,7 @@ import type {
 } from "./peers/cluster.ts";
 import type { Log, LogLevel } from "./peers/log.ts";
 import { pickledException } from "./rpc/python-error.ts";
+import { killedWorker } from "./rpc/python-pickle.ts";
 import type { StreamOutbox } from "./stream/outbox.ts";
 
 /** What the cold part of the server sees of the core: keys instead of ids, peers instead of books. */
@@ -85,15 +86,13 @@ export class CoreCluster implements Cluster {
 
   #killed(task: TaskId, peer: WorkerPeer): CoreTaskError {
     const { tasks, keys } = this.#scheduler.books;
-    const key = keyText(keys.bytes(task));
-    const text =
-      `Attempted to run task ${key} on ${tasks.suspicious[task]} different workers, but all those workers ` +
-      `died while running it. The last worker that attempted to run the task was ${peer.address}.`;
+    const bytes = keys.bytes(task);
+    const key = keyText(bytes);
     return {
       blame: task,
-      exception: serializedException(text),
+      exception: killedWorker(keyValue(bytes), peer, this.#scheduler.allowed_failures),
       traceback: null,
-      exception_text: text,
+      exception_text: `KilledWorker(${key}, ${peer.address}): died ${tasks.suspicious[task]} times under it`,
       traceback_text: "",
       worker: peer.address,
     };
@@ -265,10 +264,20 @@ export class CoreCluster implements Cluster {
     return true;
   }
 
-  cancelKeys(client: string, keys: readonly KeyBytes[], force: boolean, _why: CancelReason): void {
-    for (const key of keys) {
-      const task = this.#find(key);
-      if (task !== NONE) this.#scheduler.cancelKey(this.clientId(client), task, force);
+  cancelKeys(client: string, keys: readonly KeyBytes[], force: boolean, why: CancelReason): void {
+    const cancelled = this.#outbox.collectCancelled(() => {
+      for (const key of keys) {
+        const task = this.#find(key);
+        if (task !== NONE) this.#scheduler.cancelKey(this.clientId(client), task, force);
+      }
+    });
+    // In the words of the client that cancels.
+    for (const [id, tasks] of cancelled) {
+      const peer = this.clients.get(this.#scheduler.books.clients[id] ?? "");
+      const lost = tasks.map((task) => this.#scheduler.books.keys.bytes(task));
+      if (peer?.release === "2022.12")
+        for (const key of lost) this.#outbox.messageToClient(id, cancelledMessage(peer, [key], null));
+      else this.#outbox.messageToClient(id, cancelledMessage(peer, lost, why.reason, why.msg));
     }
     this.#loop.touch();
   }
@@ -343,13 +352,14 @@ export class CoreCluster implements Cluster {
 export function cancelledMessage(
   peer: ClientPeer | undefined,
   keys: readonly KeyBytes[],
-  reason: string | null,
+  reason: WireValue,
+  msg: WireValue = null,
 ): WireMap {
   const values = keys.map(keyValue);
   // Those clients know a message for one key alone.
   if (peer?.release === "2022.12") return WireMap.of({ op: "cancelled-key", key: values[0] ?? null });
   const message = WireMap.of({ op: "cancelled-keys", keys: values });
-  return peer?.release === "2026.8" ? message.set("reason", reason).set("msg", null) : message;
+  return peer?.release === "2026.8" ? message.set("reason", reason).set("msg", msg) : message;
 }
 
 /** An exception of ours where a worker's would be: bytes that the client unpickles. */

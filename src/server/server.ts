@@ -8,6 +8,8 @@ import { createPolicy } from "../schedulers/index.ts";
 import { MonotonicClock } from "../trace/clock.ts";
 import type { Probe } from "../trace/tracer.ts";
 import { UnpackerPool } from "../unpacker/unpacker.ts";
+import { restrictionHandlers } from "./control/restrictions.ts";
+import { UnrunnableTasks } from "./control/unrunnable.ts";
 import { CoreCluster } from "./core-cluster.ts";
 import { Diagnostics } from "./diagnostics/diagnostics.ts";
 import { Reports } from "./diagnostics/reports.ts";
@@ -15,6 +17,7 @@ import { GraphIntake } from "./graphs/intake.ts";
 import { HopBook } from "./hops.ts";
 import { LiveTrace } from "./live/live-trace.ts";
 import { TurnLoop } from "./loop.ts";
+import { MemoryControl } from "./memory/memory-control.ts";
 import type { Log } from "./peers/log.ts";
 import {
   contactAddress,
@@ -68,6 +71,8 @@ export class SchedulerServer {
   readonly peers: PeerServer;
   readonly diagnostics: Diagnostics;
   readonly python: PythonSide;
+  readonly memory: MemoryControl;
+  #unrunnable: UnrunnableTasks | null = null;
   readonly hops: HopBook;
   readonly transport: Transport;
   readonly finished: Promise<string>;
@@ -119,12 +124,23 @@ export class SchedulerServer {
     const reports = new Reports(scheduler);
     const stream_parts = { scheduler, cluster, outbox, loop, intake, types, clock, probe, hops, reports };
     this.streams = new Streams(stream_parts);
-    this.diagnostics = new Diagnostics({ scheduler, cluster, outbox, intake, reports, now_ms: Date.now });
+    const { memory } = settings;
+    const memory_old_ms = memory.old_ms;
+    this.diagnostics = new Diagnostics({ ...stream_parts, memory_old_ms, now_ms: Date.now });
     this.python = new PythonSide({
       ...stream_parts,
       diagnostics: this.diagnostics,
       unpacker: () => this.#pool(),
       python: options.python,
+      allowed: settings.pickle,
+      log,
+      now_ms: Date.now,
+    });
+    this.memory = new MemoryControl({
+      ...stream_parts,
+      diagnostics: this.diagnostics,
+      settings: memory,
+      group: (key, workers) => this.python.groupWorkers(key, workers),
       log,
       now_ms: Date.now,
     });
@@ -134,7 +150,20 @@ export class SchedulerServer {
       this.#finish = resolve;
     });
     this.peers = this.#peerServer();
+    this.#attach(settings);
+  }
+
+  /** Ties the parts of the server to one another that need the requests' context. */
+  #attach(settings: ServerSettings): void {
+    const { scheduler, loop } = this;
+    const { log } = this.#options;
     this.streams.context = this.peers.context;
+    const timeout_ms = settings.no_workers_timeout_ms;
+    this.#unrunnable =
+      timeout_ms === null
+        ? null
+        : new UnrunnableTasks({ scheduler, loop, log, timeout_ms, events: this.peers.context.events });
+    this.#unrunnable?.start();
     this.python.table = this.peers.handlers;
     this.python.attach(this.peers.context);
     const { workers } = this.peers.context.registration;
@@ -159,7 +188,12 @@ export class SchedulerServer {
         listener: (connection) => handshakeAsListener(connection, { handshake_ms: limits.handshake_ms }),
         connector: (connection) => handshakeAsConnector(connection, { handshake_ms: limits.handshake_ms }),
       },
-      handlers: new Map([...this.diagnostics.handlers, ...this.python.handlers]),
+      handlers: new Map([
+        ...this.diagnostics.handlers,
+        ...this.python.handlers,
+        ...this.memory.handlers,
+        ...restrictionHandlers(this.scheduler.books),
+      ]),
       limits,
       settings,
       log,
@@ -221,6 +255,8 @@ export class SchedulerServer {
     await this.peers.close(reason);
     this.loop.close();
     this.diagnostics.close();
+    this.memory.close();
+    this.#unrunnable?.close();
     await this.python.close();
     await this.#unpacker?.close();
     this.#finish(reason);

@@ -19,6 +19,8 @@ export interface DiagnosticsParts {
   readonly outbox: StreamOutbox;
   readonly intake: GraphIntake;
   readonly reports: Reports;
+  /** Unmanaged memory of workers counts as lasting after so long. */
+  readonly memory_old_ms: number;
   /** Milliseconds since the epoch. */
   readonly now_ms: () => number;
 }
@@ -33,9 +35,9 @@ export class Diagnostics {
   readonly #sampler: MemorySampler;
 
   constructor(parts: DiagnosticsParts) {
-    const { scheduler, cluster, outbox, intake, reports, now_ms } = parts;
+    const { scheduler, cluster, outbox, intake, reports, memory_old_ms, now_ms } = parts;
     this.inspector = new Inspector(scheduler);
-    this.memory = new WorkerMemory(cluster);
+    this.memory = new WorkerMemory(cluster, memory_old_ms);
     this.story = new Story(
       scheduler.books,
       () => outbox.turn,

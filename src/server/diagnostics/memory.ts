@@ -2,9 +2,6 @@ import { toNumber, WireMap } from "../../protocol/values.ts";
 import type { CoreCluster } from "../core-cluster.ts";
 import type { WorkerPeer } from "../peers/cluster.ts";
 
-/** Unmanaged memory that has been there for so long is no passing spike (`distributed.worker.memory.recent-to-old-time`). */
-const OLD_MS = 30_000;
-
 /** Bytes of memory, of one worker or of all (the measures of `distributed.scheduler.MemoryState`). */
 export interface MemoryState {
   /** The processes' resident memory. */
@@ -43,8 +40,12 @@ export class WorkerMemory {
   readonly #cluster: CoreCluster;
   readonly #unmanaged = new WeakMap<WorkerPeer, Reading[]>();
 
-  constructor(cluster: CoreCluster) {
+  readonly #old_ms: number;
+
+  /** Unmanaged memory that has been there for `old_ms` is no passing spike. */
+  constructor(cluster: CoreCluster, old_ms: number) {
     this.#cluster = cluster;
+    this.#old_ms = old_ms;
   }
 
   /** A heartbeat has brought new metrics. */
@@ -52,7 +53,9 @@ export class WorkerMemory {
     const at_ms = peer.last_seen_ms;
     const { process, spilled_memory } = metricsOf(peer);
     const bytes = Math.max(0, process - this.#cluster.book(peer).nbytes + spilled_memory);
-    const history = (this.#unmanaged.get(peer) ?? []).filter((reading) => reading.at_ms >= at_ms - OLD_MS);
+    const history = (this.#unmanaged.get(peer) ?? []).filter(
+      (reading) => reading.at_ms >= at_ms - this.#old_ms,
+    );
     history.push({ at_ms, bytes });
     this.#unmanaged.set(peer, history);
   }

@@ -1,4 +1,5 @@
 import type { TlsContext } from "../../comm/tls.ts";
+import { DEFAULT_MEMORY_SETTINGS, type MemorySettings } from "../memory/settings.ts";
 import type { Log } from "./log.ts";
 
 /** What a server is started with. Only what the command line or an embedding test decides; the rest is fixed. */
@@ -43,6 +44,11 @@ export interface ServerSettings {
   readonly tls: TlsContext | null;
   /** Nobody is spoken to in the clear. */
   readonly require_encryption: boolean;
+  /** Users' pickles may be opened where Dask would run them in its scheduler. */
+  readonly pickle: boolean;
+  /** Tasks that no worker could take for so long are erred; null: never. */
+  readonly no_workers_timeout_ms: number | null;
+  readonly memory: MemorySettings;
 }
 
 /** Dask's defaults, but for the backlog: as many peers as a large cluster's workers may knock at once. */
@@ -54,6 +60,9 @@ export const DEFAULT_SERVER_SETTINGS: ServerSettings = {
   events_length: 1_000,
   tls: null,
   require_encryption: false,
+  pickle: true,
+  no_workers_timeout_ms: null,
+  memory: DEFAULT_MEMORY_SETTINGS,
 };
 
 /** A started server. */

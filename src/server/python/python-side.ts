@@ -12,7 +12,7 @@ import type { Channel } from "../peers/channel.ts";
 import type { Log } from "../peers/log.ts";
 import { type Handler, type HandlerTable, NO_REPLY, type Reply, type RpcContext } from "../rpc/context.ts";
 import { asPythonError } from "../rpc/dispatch.ts";
-import { PythonError, uncaughtError } from "../rpc/python-error.ts";
+import { PythonError, RemoteError, uncaughtError } from "../rpc/python-error.ts";
 import { Request } from "../rpc/request.ts";
 import type { StreamOutbox } from "../stream/outbox.ts";
 import { Computations } from "./computations.ts";
@@ -27,6 +27,8 @@ export interface PythonSideParts {
   readonly diagnostics: Diagnostics;
   readonly unpacker: () => UnpackerPool;
   readonly python: string | null;
+  /** False: users' pickles are not opened (`distributed.scheduler.pickle`). */
+  readonly allowed: boolean;
   readonly log: Log;
   readonly now_ms: () => number;
 }
@@ -100,14 +102,26 @@ export class PythonSide {
     await this.#host?.close();
   }
 
-  /** How the host groups these workers, by a pickled function: [address, number of its group] of those it may close. */
+  /**
+   * How a pickled function groups these workers, and which of them plugins let go: [address, number of the group].
+   * Null: nobody has a say.
+   */
   async groupWorkers(key: WireValue, workers: readonly string[]): Promise<WireValue> {
-    return this.#request("workers-to-close", WireMap.of({ key, workers: [...workers] }), null);
+    if (key === null && this.#plugins === 0) return null;
+    const reply = await this.#request("workers-to-close", WireMap.of({ key, workers: [...workers] }), null);
+    if (reply instanceof WireMap) throw new RemoteError(reply);
+    return reply;
   }
 
   // ---- requests
 
   #started(): PythonHost {
+    if (!this.#parts.allowed) {
+      const text =
+        "Cannot run Python for a client as the scheduler has been explicitly disallowed from deserializing arbitrary " +
+        "bytestrings using pickle via the 'distributed.scheduler.pickle' configuration setting.";
+      throw new PythonError("ValueError", text);
+    }
     if (this.#host?.alive === true) return this.#host;
     const { log, python } = this.#parts;
     this.#host = new PythonHost({

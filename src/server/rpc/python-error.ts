@@ -3,6 +3,7 @@ import { Pickled, Serialized, WireMap, type WireValue } from "../../protocol/val
 
 /** Exceptions that clients tell apart by type. Every Python that Dask runs on can import them. */
 const MODULES = {
+  AttributeError: "builtins",
   Exception: "builtins",
   KeyError: "builtins",
   NotImplementedError: "builtins",

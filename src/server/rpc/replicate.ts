@@ -72,7 +72,7 @@ export async function replicateKeys(
 }
 
 /** Lets a worker fetch keys from others (`gather` of the worker). Answers the keys that it could not get. */
-async function gatherOnWorker(
+export async function gatherOnWorker(
   peer: WorkerPeer,
   keys: readonly KeyBytes[],
   context: RpcContext,

@@ -97,6 +97,7 @@ export class StreamOutbox implements Outbox {
   graphs: GraphLog | null = null;
   readonly #clock: Clock;
 
+  #collected: Map<ClientId, TaskId[]> | null = null;
   readonly #waiting_max: number;
 
   /** A peer that has `waiting_bytes_max` of entries waiting, because it does not read, is dropped. */
@@ -172,6 +173,12 @@ export class StreamOutbox implements Outbox {
   }
 
   cancelledKeys(client: ClientId, task: TaskId, reason: CancelReason): void {
+    if (this.#collected !== null && reason === "cancelled by client") {
+      const tasks = this.#collected.get(client);
+      if (tasks === undefined) this.#collected.set(client, [task]);
+      else tasks.push(task);
+      return;
+    }
     this.#push(this.#clients[client], CANCELLED, task, REASONS.indexOf(reason));
   }
 
@@ -180,6 +187,18 @@ export class StreamOutbox implements Outbox {
   }
 
   // ---- what is not the core's
+
+  /** What clients cancel during `work` is not told, but answered: the caller has words of its own for it. */
+  collectCancelled(work: () => void): ReadonlyMap<ClientId, readonly TaskId[]> {
+    const cancelled = new Map<ClientId, TaskId[]>();
+    this.#collected = cancelled;
+    try {
+      work();
+    } finally {
+      this.#collected = null;
+    }
+    return cancelled;
+  }
 
   /** A key that the scheduler does not know: the worker shall drop it. */
   freeUnknownKey(worker: WorkerId, key: Uint8Array): void {

@@ -196,7 +196,7 @@ class Host:
         """The group of each worker, by a function of the caller's."""
         from distributed.protocol import pickle
 
-        key = pickle.loads(fields["key"])
+        key = pickle.loads(fields["key"]) if fields["key"] else lambda worker: worker.address
         workers = [self._facade.workers[address] for address in fields["workers"]]
         for plugin in list(self._facade.plugins.values()):
             workers = plugin.valid_workers_downscaling(self._facade, workers)
