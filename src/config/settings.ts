@@ -168,7 +168,7 @@ export function settingsOf(config: ConfigMap): SchedulerSettings {
     },
     log_length: from.count(KEYS.log_length, 10_000),
     events_length: from.count(KEYS.events_length, 1_000),
-    pickle: from.flag(KEYS.pickle, true),
+    pickle: from.flag(KEYS.pickle) ?? true,
     no_workers_timeout_ms: from.duration(KEYS.no_workers_timeout, null),
     memory: memorySettings(from),
     log_level: logLevel(config),
@@ -178,7 +178,7 @@ export function settingsOf(config: ConfigMap): SchedulerSettings {
 function memorySettings(from: Values): MemorySettings {
   return {
     manager: {
-      start: from.flag(KEYS.manager_start, true),
+      start: from.flag(KEYS.manager_start) ?? true,
       interval_ms: from.duration(KEYS.manager_interval, 2_000) ?? 2_000,
       measure: from.measure(KEYS.manager_measure),
       reduce_replicas: from.policies(KEYS.manager_policies).includes(REDUCE_REPLICAS),
@@ -252,12 +252,6 @@ class Values {
     const bytes = typeof value === "string" || typeof value === "number" ? sizeBytes(String(value)) : null;
     if (bytes === null) throw wrong(key, value, "a size such as 1000000 or '8 MiB'");
     return bytes;
-  }
-
-  flag(key: string, absent: boolean): boolean {
-    const value = lookUp(this.#config, key) ?? absent;
-    if (typeof value === "boolean") return value;
-    throw wrong(key, value, "true or false");
   }
 
   share(key: string, absent: number): number {

@@ -105,8 +105,8 @@ def words(client):
     if not MODERN:
         return
     with Client(client.scheduler.address) as other:
-        future = client.submit(time.sleep, 30, key="long")
-        same = other.submit(time.sleep, 30, key="long")
+        future = client.submit(time.sleep, 4, key="long")
+        same = other.submit(time.sleep, 4, key="long")
         until(lambda: any(other.processing().values()), "it runs")
         client.cancel([future], force=True, reason="enough", msg="it took too long")
         try:
