@@ -15,8 +15,10 @@ const LINE_POLL_MS = 2;
 const STDERR_CHARS_KEPT = 4_000;
 
 const running = new Set();
+const folders = new Set();
 process.once("exit", () => {
   for (const child of running) child.kill("SIGKILL");
+  for (const folder of folders) removeFolder(folder);
 });
 for (const [signal, number] of [
   ["SIGINT", 2],
@@ -75,12 +77,12 @@ export async function output(command, args, options) {
 
 /** Runs `rsds` and answers the document that it prints. */
 export async function rsdsJson(args, { root = ROOT, node_args = [], env = process.env } = {}) {
-  const out = mkdtempSync(join(tmpdir(), "rsds-bench-"));
+  const out = temporaryFolder();
   try {
     const all = [...node_args, rsdsBin(root), ...args.map(String), "--json", "--quiet", "--out", out];
     return JSON.parse(await output(process.execPath, all, { env }));
   } finally {
-    rmSync(out, { recursive: true, force: true });
+    removeFolder(out);
   }
 }
 
@@ -97,7 +99,7 @@ export async function end(started) {
  * address and the process.
  */
 export async function startScheduler([command, ...args]) {
-  const folder = mkdtempSync(join(tmpdir(), "rsds-bench-"));
+  const folder = temporaryFolder();
   const file = join(folder, "scheduler.json");
   try {
     const started = start(command, [...args, "--scheduler-file", file]);
@@ -105,7 +107,7 @@ export async function startScheduler([command, ...args]) {
     started.address = JSON.parse(readFileSync(file, "utf8")).address;
     return started;
   } finally {
-    rmSync(folder, { recursive: true, force: true });
+    removeFolder(folder);
   }
 }
 
@@ -145,6 +147,17 @@ export async function nextLine(started, what) {
   }
   started.lines_read++;
   return line;
+}
+
+function temporaryFolder() {
+  const folder = mkdtempSync(join(tmpdir(), "rsds-bench-"));
+  folders.add(folder);
+  return folder;
+}
+
+function removeFolder(folder) {
+  rmSync(folder, { recursive: true, force: true });
+  folders.delete(folder);
 }
 
 function delay(ms) {
