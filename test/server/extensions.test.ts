@@ -407,3 +407,25 @@ describe("pub/sub of releases before 2026", () => {
     worker.stream.send("pubsub-remove-subscriber", { name });
   });
 });
+
+describe("requests about P2P shuffles", () => {
+  test("are answered with the exception that workers expect", async () => {
+    const worker = await world.worker();
+    const reply = (await request(one, "shuffle_get", { id: "s", worker: worker.address })) as WireMap;
+    expect(plain(reply)).toMatchObject({ status: "error", message: "No active shuffle with id='s' found" });
+    const pickle = Buffer.from(reply.get("exception") as Uint8Array).toString("latin1");
+    expect(pickle).toContain("distributed.shuffle._exceptions\nP2PConsistencyError\n");
+    const create = { shuffle_id: "s", key: "in", worker: worker.address };
+    expect(await ask(one, "shuffle_get_or_create", create)).toMatchObject({ status: "error" });
+  });
+
+  test("fail for runs that are not there, wrong fields, and 2022's form", async () => {
+    const barrier = { id: "s", run_id: 1, consistent: true };
+    expect(await failure(one, "shuffle_barrier", barrier)).toBe("KeyError('s')");
+    expect(await failure(one, "shuffle_barrier", { id: 5 })).toMatch(/^TypeError/);
+    expect(await failure(one, "shuffle_restrict_task", { id: "s", key: "k", worker: "w" })).toMatch(
+      /^TypeError/,
+    );
+    expect(await failure(one, "shuffle_get", { id: "s", schema: null, worker: "w" })).toMatch(/2022/);
+  });
+});

@@ -267,13 +267,8 @@ export class Shuffles {
   /** A task of the shuffle itself is what went wrong. */
   #hasFailed({ barrier }: ShuffleRun): boolean {
     const { tasks, errors } = this.#parts.scheduler.books;
-    if (tasks.state[barrier] === ERRED) {
-      const blamed = errors.get(barrier)?.blame;
-      return blamed === barrier || this.#dependencies(barrier).some((task) => task === blamed);
-    }
-    return this.#dependents(barrier).some(
-      (task) => tasks.state[task] === ERRED && errors.get(task)?.blame === task,
-    );
+    const members = [...this.#dependencies(barrier), barrier, ...this.#dependents(barrier)];
+    return members.some((task) => tasks.state[task] === ERRED && errors.get(task)?.blame === task);
   }
 
   #end(run: ActiveRun, message: string): void {
