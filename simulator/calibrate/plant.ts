@@ -106,8 +106,10 @@ export class PlantingTracer implements Tracer {
     return this.#tracer.now();
   }
 
-  begin(cause: Cause): number {
-    return this.#tracer.begin(cause);
+  begin(cause: Cause, phase?: Phase): number {
+    const begun_ns = this.#tracer.begin(cause, phase);
+    if (phase !== undefined) this.#plantIn(phase);
+    return begun_ns;
   }
 
   end(): number {
@@ -116,9 +118,19 @@ export class PlantingTracer implements Tracer {
 
   enter(phase: Phase): number {
     const entered_ns = this.#tracer.enter(phase);
+    this.#plantIn(phase);
+    return entered_ns;
+  }
+
+  swap(phase: Phase): number {
+    const swapped_ns = this.#tracer.swap(phase);
+    this.#plantIn(phase);
+    return swapped_ns;
+  }
+
+  #plantIn(phase: Phase): void {
     const delay_ns = this.#plant.dueNs(phase);
     if (delay_ns > 0) this.#pause(delay_ns);
-    return entered_ns;
   }
 
   #pause(delay_ns: number): void {

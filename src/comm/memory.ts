@@ -281,13 +281,11 @@ class Turns {
     this.#tasks = [];
     let next = 0;
     const { tracer } = this.#probe;
-    tracer?.begin("read");
     // The hand-over itself, on either side's behalf.
-    tracer?.enter(PHASE.read);
+    tracer?.begin("read", PHASE.read);
     try {
       while (next < tasks.length) tasks[next++]!();
     } finally {
-      tracer?.exit();
       tracer?.end();
       // A task that threw costs nobody else his turn.
       if (next < tasks.length) {

@@ -158,14 +158,12 @@ export class TcpConnection implements Connection {
 
   #onBytes(chunk: Buffer, transient: boolean): void {
     const { tracer } = this.#probe;
-    tracer?.begin("read");
     // Cutting the stream into messages is the stream's own work; what the receiver does with one is in spans of its own.
-    tracer?.enter(PHASE.read);
+    tracer?.begin("read", PHASE.read);
     try {
       this.#inbox.push(chunk, transient);
       if (!this.#wanted && this.#inbox.pending_bytes > HELD_BYTES_MAX) this.#socket.pause();
     } finally {
-      tracer?.exit();
       tracer?.end();
     }
   }

@@ -68,11 +68,10 @@ export class TurnLoop {
     if (this.#closed) return;
     this.turns++;
     const scheduler = this.#scheduler;
-    scheduler.now_ns = tracer === null ? this.#clock.now() : tracer.begin(this.#cause);
+    // What is in no span of its own below is the core's: the end of a batch, ids that become reusable.
+    scheduler.now_ns = tracer === null ? this.#clock.now() : tracer.begin(this.#cause, PHASE.transition);
     this.#cause = "other";
     let wrote = false;
-    // What is in no span of its own below is the core's: the end of a batch, ids that become reusable.
-    tracer?.enter(PHASE.transition);
     try {
       const again_ns = scheduler.schedule();
       wrote = this.#outbox.pending;
@@ -83,7 +82,6 @@ export class TurnLoop {
       this.#on_bug(error);
     }
     if (tracer === null) return;
-    tracer.exit();
     tracer.end();
     // Node finishes writes in ticks of their own, after this callback and before this one: streams' work, tied to ours.
     if (wrote) process.nextTick(this.#written);

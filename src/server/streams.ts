@@ -79,22 +79,19 @@ export class Streams implements StreamHandler {
     const worker = cluster.book(peer);
     const read_ns = tracer === null ? clock.now() : tracer.enter(PHASE.decode);
     scheduler.now_ns = read_ns;
+    let decoded = false;
     try {
       reader.read(message, worker);
-    } finally {
-      if (tracer !== null) tracer.exit();
-    }
-    this.counts.bytes += message.end - message.start;
-    this.counts.messages += reader.messages;
-    this.counts.batches++;
-    if (tracer !== null) tracer.enter(PHASE.transition);
-    try {
+      decoded = true;
+      this.counts.bytes += message.end - message.start;
+      this.counts.messages += reader.messages;
+      this.counts.batches++;
+      if (tracer !== null) tracer.swap(PHASE.transition);
       this.#apply(peer, worker, message, read_ns, tracer);
     } finally {
       if (tracer !== null) {
-        const finished_ns = tracer.now();
-        this.#parts.hops.finished(tracer, reader, finished_ns - read_ns, finished_ns);
-        tracer.exit();
+        const finished_ns = tracer.exit();
+        if (decoded) this.#parts.hops.finished(tracer, reader, finished_ns - read_ns, finished_ns);
       }
     }
     loop.touch("read");

@@ -57,6 +57,8 @@ export class Recorder implements Tracer {
   readonly #entered = new Float64Array(DEPTH_MAX);
   /** Exclusive time of each open span so far. */
   readonly #own = new Float64Array(DEPTH_MAX);
+  /** 1 where a callback began with a span of its own: the two end at one reading, too. */
+  readonly #spans_whole = new Uint8Array(DEPTH_MAX);
   #depth = 0;
   /** The last boundary. */
   #last: number;
@@ -142,12 +144,12 @@ export class Recorder implements Tracer {
     return this.#clock.now();
   }
 
-  begin(cause: Cause): number {
+  begin(cause: Cause, phase?: Phase): number {
     const now = this.#clock.now();
     if (this.#depth > 0) {
       if (this.#turn() === this.#turn_seen) {
         this.#boundary(now);
-        this.#push(UNCLAIMED, now);
+        this.#pushCallback(now, phase);
         return now;
       }
       // The loop has turned since, so whoever is on the stack has returned without saying so.
@@ -155,8 +157,14 @@ export class Recorder implements Tracer {
       this.#depth = 0;
     }
     this.#closeGap(now, causeClass(cause));
-    this.#push(UNCLAIMED, now);
+    this.#pushCallback(now, phase);
     return now;
+  }
+
+  #pushCallback(now: number, phase: Phase | undefined): void {
+    this.#push(UNCLAIMED, now);
+    this.#spans_whole[this.#depth - 1] = phase === undefined ? 0 : 1;
+    if (phase !== undefined) this.#push(phase, now);
   }
 
   end(): number {
@@ -166,6 +174,13 @@ export class Recorder implements Tracer {
       return now;
     }
     this.#boundary(now);
+    // The span that began with the callback.
+    if (
+      this.#depth > 1 &&
+      this.#spans_whole[this.#depth - 2] === 1 &&
+      this.#stack[this.#depth - 1] !== UNCLAIMED
+    )
+      this.#pop(now);
     while (this.#stack[this.#depth - 1] !== UNCLAIMED) {
       this.#books.unbalanced++;
       this.#pop(now);
@@ -193,6 +208,18 @@ export class Recorder implements Tracer {
     }
     this.#boundary(now);
     this.#pop(now);
+    return now;
+  }
+
+  swap(phase: Phase): number {
+    const now = this.#clock.now();
+    if (this.#depth === 0 || this.#stack[this.#depth - 1] === UNCLAIMED) {
+      this.#books.unbalanced++;
+      return now;
+    }
+    this.#boundary(now);
+    this.#pop(now);
+    this.#push(phase, now);
     return now;
   }
 

@@ -28,14 +28,19 @@ export class Probe {
 export interface Tracer {
   /** The clock's reading, for stamps that are recorded within the span that they end: recording is that phase's cost. */
   now(): number;
-  /** A callback of the event loop starts. May be nested in another callback; then the cause is ignored. */
-  begin(cause: Cause): number;
+  /**
+   * A callback of the event loop starts. May be nested in another callback; then the cause is ignored. With `phase`, a
+   * span of that phase starts at the same reading, and ends with the callback.
+   */
+  begin(cause: Cause, phase?: Phase): number;
   /** The callback that `begin` announced returns to the event loop. */
   end(): number;
   /** From here on, time belongs to `phase`, until its `exit()`. Returns the clock's reading, to be used as a stamp. */
   enter(phase: Phase): number;
   /** Ends the span entered last; time belongs to the one below it again. Returns the clock's reading. */
   exit(): number;
+  /** `exit()` and `enter(phase)` at one reading: one step of a batch's work ends where the next begins. */
+  swap(phase: Phase): number;
   /** One task took `ns` for a hop; NaN: its beginning was not stamped, and nothing is recorded. */
   hop(hop: Hop, ns: number): void;
   /** `count` tasks took `ns` each: tasks of a batch share their stamps. */

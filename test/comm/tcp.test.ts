@@ -7,7 +7,7 @@ import { type TcpOptions, TcpTransport } from "../../src/comm/tcp.ts";
 import { frameMessage } from "../../src/protocol/frames.ts";
 import { decodeMessage, encodeMessage } from "../../src/protocol/message.ts";
 import type { WireValue } from "../../src/protocol/values.ts";
-import { PHASE } from "../../src/trace/phases.ts";
+import { PHASE, type Phase } from "../../src/trace/phases.ts";
 import { Probe, type Tracer } from "../../src/trace/tracer.ts";
 
 const listeners: Listener[] = [];
@@ -79,13 +79,15 @@ describe("a stranger's socket", () => {
 describe("the tracer", () => {
   test("is told of every callback that reads and of every write", async () => {
     const calls: string[] = [];
+    const nameOf = (phase: Phase | undefined) =>
+      Object.keys(PHASE).find((name) => PHASE[name as keyof typeof PHASE] === phase);
     const tracer: Tracer = {
       now: () => 0,
-      begin: (cause) => calls.push(`begin ${cause}`),
+      begin: (cause, phase) => calls.push(`begin ${cause} in ${nameOf(phase)}`),
       end: () => calls.push("end"),
-      enter: (phase) =>
-        calls.push(`enter ${Object.keys(PHASE).find((name) => PHASE[name as keyof typeof PHASE] === phase)}`),
+      enter: (phase) => calls.push(`enter ${nameOf(phase)}`),
       exit: () => calls.push("exit"),
+      swap: (phase) => calls.push(`swap ${nameOf(phase)}`),
       hop: () => {},
       hops: () => {},
     };
@@ -93,7 +95,7 @@ describe("the tracer", () => {
     const near = await new TcpTransport().connect(address);
     const far = await next;
     await Promise.all([handshakeAsConnector(near), handshakeAsListener(far)]);
-    expect(calls).toEqual(["enter write", "exit", "begin read", "enter read", "exit", "end"]);
+    expect(calls).toEqual(["enter write", "exit", "begin read in read", "end"]);
     calls.length = 0;
     const received = new Promise<WireValue>((resolve) => {
       far.onMessage = (message) => {
@@ -104,7 +106,7 @@ describe("the tracer", () => {
     near.write(frameMessage(encodeMessage("hello")));
     expect(await received).toBe("hello");
     await new Promise((resolve) => setImmediate(resolve));
-    expect(calls).toEqual(["begin read", "enter read", "message", "exit", "end"]);
+    expect(calls).toEqual(["begin read in read", "message", "end"]);
     near.destroy("done");
     far.destroy("done");
   });

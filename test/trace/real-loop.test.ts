@@ -152,11 +152,11 @@ test("a thread's CPU grows with its work and stands still while it waits", async
   if (before === null) return expect(process.platform).not.toBe("linux");
   const process_before = processCpuUs();
   const start = performance.now();
-  while (performance.now() - start < 20);
-  const worked = threadCpuNs()! - before;
-  expect(worked).toBeGreaterThan(3e6);
-  expect(worked).toBeLessThan(21e6);
-  expect(processCpuUs() - process_before).toBeGreaterThanOrEqual(worked / 1000 - 100);
+  // The machine may give the thread little of its time: work is what is asked for, not a while.
+  let worked = 0;
+  while (worked < 3e6) worked = threadCpuNs()! - before;
+  expect(worked).toBeLessThan((performance.now() - start) * 1e6 + 20e6);
+  expect(processCpuUs() - process_before).toBeGreaterThanOrEqual(worked / 1000 - 2000);
   const rested = threadCpuNs()!;
   await sleep(30);
   expect(threadCpuNs()! - rested).toBeLessThan(20e6);

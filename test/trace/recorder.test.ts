@@ -35,6 +35,38 @@ describe("spans", () => {
     expect(figures.unbalanced).toBe(0);
   });
 
+  test("may begin and end with their callback, and swap for others at one reading", async () => {
+    const thread = new FakeThread();
+    const { recorder } = thread;
+    recorder.openWindow();
+    recorder.begin("read", PHASE.read);
+    thread.work(1);
+    recorder.enter(PHASE.decode);
+    thread.work(10);
+    recorder.swap(PHASE.transition);
+    thread.work(100);
+    recorder.exit();
+    thread.work(1000);
+    recorder.end();
+    recorder.begin("other");
+    thread.work(5);
+    recorder.enter(PHASE.encode); // left open: not the span that began with the callback
+    recorder.end();
+    recorder.begin("other", PHASE.graph);
+    recorder.exit();
+    recorder.swap(PHASE.graph); // there is no span to swap
+    thread.work(7);
+    recorder.end();
+    const figures = await recorder.closeWindow();
+    expect(figures.phase_ns[PHASE.read]).toBe(1001);
+    expect(figures.phase_ns[PHASE.decode]).toBe(10);
+    expect(figures.phase_ns[PHASE.transition]).toBe(100);
+    expect(figures.phase_histograms[PHASE.decode]!.count).toBe(1);
+    expect(figures.phase_histograms[PHASE.transition]!.count).toBe(1);
+    expect(figures.unattributed_ns).toBe(12);
+    expect(figures.unbalanced).toBe(2);
+  });
+
   test("outside a callback are recorded, and the gap before them is nobody's", async () => {
     const thread = new FakeThread();
     const { recorder } = thread;

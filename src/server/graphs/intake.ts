@@ -84,8 +84,7 @@ export class GraphIntake {
         { ...fields, now_ms: this.#parts.now_ms() },
         scheduler.books,
       );
-      const decoded_ns = tracer === null ? clock.now() : tracer.exit();
-      if (tracer !== null) tracer.enter(PHASE.graph);
+      const decoded_ns = tracer === null ? clock.now() : tracer.swap(PHASE.graph);
       const order = ordered && isTopological(reader) ? null : this.#order(reader, ordered);
       const ordered_ns = clock.now();
       reader.define((i) => (order === null ? reader.orderOf(i) : order[i]!));
