@@ -2,7 +2,7 @@ import { interfaceAddress, isWildcardHost } from "../server/peers/contact.ts";
 import { UsageError } from "./errors.ts";
 
 /** The protocols that are spoken. */
-const SCHEMES = ["tcp", "tls"] as const;
+const SCHEMES = ["tcp", "tls", "ws", "wss"] as const;
 type Scheme = (typeof SCHEMES)[number];
 
 /** What the command line says of where to listen. */

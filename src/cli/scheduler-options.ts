@@ -10,7 +10,7 @@ import { type SecurityOptions, securityOf } from "./security-options.ts";
 
 /** `rsds scheduler`'s options, checked. */
 export interface SchedulerOptions {
-  /** `tcp://host:port` or `tls://…`; the host may be empty for all interfaces. */
+  /** `tcp://host:port`, or with tls, ws or wss; the host may be empty for all interfaces. */
   readonly listen_address: string;
   /** The listening host stands for all interfaces, so that peers must be told of a real one. */
   readonly wildcard: boolean;
@@ -183,7 +183,7 @@ function schedulerCommand(
     .option("--host <TEXT>", "URI, IP or hostname of this server")
     .option("--port <INTEGER>", `Serving port, 0 for any (default: ${DEFAULT_PORT})`, parsePort)
     .option("--interface <TEXT>", "Preferred network interface like 'eth0' or 'ib0'")
-    .option("--protocol <TEXT>", "Protocol: tcp or tls")
+    .option("--protocol <TEXT>", "Protocol: tcp, tls, ws or wss")
     .option("--tls-ca-file <PATH>", "CA cert(s) file for TLS (in PEM format)")
     .option("--tls-cert <PATH>", "certificate file for TLS (in PEM format)")
     .option("--tls-key <PATH>", "private key file for TLS (in PEM format)")

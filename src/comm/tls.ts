@@ -1,12 +1,6 @@
-import type { Socket } from "node:net";
-import {
-  createServer,
-  type SecureContextOptions,
-  type Server,
-  type TLSSocket,
-  connect as tlsConnect,
-} from "node:tls";
-import { FRAME_LIMITS, type FrameLimits } from "../protocol/frames.ts";
+import type { Server as NetServer, Socket } from "node:net";
+import { createServer, type SecureContextOptions, type TLSSocket, connect as tlsConnect } from "node:tls";
+import { FRAME_LIMITS } from "../protocol/frames.ts";
 import type { Probe } from "../trace/tracer.ts";
 import { formatTcpAddress, parseTcpAddress } from "./address.ts";
 import type { Connection, Listener, Transport } from "./connection.ts";
@@ -19,9 +13,10 @@ export type TlsContext = SecureContextOptions;
 export interface TlsOptions {
   readonly context: TlsContext;
   readonly probe: Probe;
-  readonly frame_limits?: FrameLimits;
   /** Connections that may wait to be accepted. */
   readonly backlog: number;
+  /** A connection with more bytes than this waiting for its peer is destroyed. Absent: no bound here. */
+  readonly pending_bytes_max?: number;
   /** How long connect() waits, the TLS handshake included, ms. */
   readonly connect_ms: number;
   /** A peer that has not finished the TLS handshake by then is dropped. */
@@ -33,7 +28,7 @@ export interface TlsOptions {
 }
 
 /** Both sides show a certificate, and neither is asked for its name: peers are known by their addresses (as in Dask). */
-const MUTUAL = { requestCert: true, rejectUnauthorized: true, checkServerIdentity: () => undefined };
+export const MUTUAL = { requestCert: true, rejectUnauthorized: true, checkServerIdentity: () => undefined };
 
 /** Dask's `tls://` transport: the bytes of `tcp://` within TLS. */
 export class TlsTransport implements Transport {
@@ -46,11 +41,10 @@ export class TlsTransport implements Transport {
       scheme: "tls",
       probe: options.probe,
       inbox_limits: {
-        frame_limits: options.frame_limits ?? FRAME_LIMITS,
+        frame_limits: FRAME_LIMITS,
         first_frame_limits: HANDSHAKE_FRAME_LIMITS,
       },
-      // Whoever owns a connection bounds it.
-      pending_bytes_max: Number.POSITIVE_INFINITY,
+      pending_bytes_max: options.pending_bytes_max ?? Number.POSITIVE_INFINITY,
     };
   }
 
@@ -103,8 +97,8 @@ export class TlsTransport implements Transport {
 }
 
 /** Listens; rejects where it cannot. Later errors go to `onError`. */
-function listening(
-  server: Server | import("node:http").Server,
+export function listening(
+  server: NetServer,
   place: { host: string; port: number; backlog: number },
   onError: (error: Error) => void,
 ): Promise<void> {
@@ -119,8 +113,8 @@ function listening(
 }
 
 /** A failed handshake costs its connection alone. A peer that just left has failed nothing. */
-function tellHandshakeErrors(
-  server: Server,
+export function tellHandshakeErrors(
+  server: NetServer,
   scheme: "tls" | "wss",
   onHandshakeError: (peer: string, why: string) => void,
 ): void {

@@ -4,6 +4,7 @@ import { MemoryTransport } from "../comm/memory.ts";
 import { SchemeTransport } from "../comm/schemes.ts";
 import { TcpTransport } from "../comm/tcp.ts";
 import { TlsTransport } from "../comm/tls.ts";
+import { WsTransport } from "../comm/ws.ts";
 import type { Probe } from "../trace/tracer.ts";
 import type { Log } from "./peers/log.ts";
 import type { PeerLimits, ServerSettings } from "./peers/options.ts";
@@ -22,27 +23,30 @@ export function transportOf(parts: TransportParts, settings: ServerSettings): Tr
   const { listen_address, limits, log, memory, probe } = parts;
   if (listen_address.startsWith("inproc://")) return memory ?? new MemoryTransport({ probe });
   const { connect_ms, require_encryption, socket_backlog: backlog, tls } = settings;
+  const { handshake_ms } = limits;
   const common = {
     probe,
+    handshake_ms,
     backlog,
     connect_ms,
     onAcceptError: (error: Error) => log.write("ERROR", `Cannot accept connections: ${error.message}`),
+    onHandshakeError: (peer: string, why: string) => {
+      log.writeLimited("WARNING", `TLS ${hostOf(peer)}`, `TLS handshake failed with remote ${peer}: ${why}`);
+    },
   };
   const transports = new Map<Scheme, Transport>();
   const refusals = new Map<Scheme, string>();
   if (require_encryption) {
-    refusals.set("tcp", "the configuration requires encryption");
+    for (const scheme of ["tcp", "ws"] as const) refusals.set(scheme, "encryption is required");
   } else {
     transports.set("tcp", new TcpTransport(common));
+    transports.set("ws", new WsTransport({ ...common, context: null }));
   }
   if (tls === null) {
-    refusals.set("tls", "there are no certificates to speak TLS with");
+    for (const scheme of ["tls", "wss"] as const) refusals.set(scheme, "there are no certificates for TLS");
   } else {
-    const onHandshakeError = (peer: string, why: string): void => {
-      log.writeLimited("WARNING", `TLS ${hostOf(peer)}`, `TLS handshake failed with remote ${peer}: ${why}`);
-    };
-    const { handshake_ms } = limits;
-    transports.set("tls", new TlsTransport({ ...common, context: tls, handshake_ms, onHandshakeError }));
+    transports.set("tls", new TlsTransport({ ...common, context: tls }));
+    transports.set("wss", new WsTransport({ ...common, context: tls }));
   }
   return new SchemeTransport(transports, refusals);
 }

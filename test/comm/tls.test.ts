@@ -1,18 +1,16 @@
-import { readFileSync } from "node:fs";
 import { connect as netConnect } from "node:net";
-import { join } from "node:path";
 import { connect as tlsConnect } from "node:tls";
 import { afterEach, describe, expect, test } from "vitest";
 import type { Connection, Listener } from "../../src/comm/connection.ts";
 import { handshakeAsConnector, handshakeAsListener } from "../../src/comm/handshake.ts";
 import { TcpTransport } from "../../src/comm/tcp.ts";
-import { type TlsContext, TlsTransport } from "../../src/comm/tls.ts";
+import type { TlsContext } from "../../src/comm/tls.ts";
 import { frameMessage } from "../../src/protocol/frames.ts";
 import { decodeMessage, encodeMessage } from "../../src/protocol/message.ts";
 import { WireMap } from "../../src/protocol/values.ts";
 import { Channel } from "../../src/server/peers/channel.ts";
-import { Probe } from "../../src/trace/tracer.ts";
 import { until } from "../server/support/world.ts";
+import { contextOf, pem, tlsTransport } from "./support/certificates.ts";
 
 const listeners: Listener[] = [];
 const connections: Connection[] = [];
@@ -22,30 +20,11 @@ afterEach(async () => {
   await Promise.all(listeners.splice(0).map((listener) => listener.close()));
 });
 
-function pem(name: string): string {
-  return readFileSync(join(import.meta.dirname, "certificates", name), "utf8");
-}
-
-function context(name: "peer" | "stranger"): TlsContext {
-  return { ca: pem("ca.pem"), cert: pem(`${name}.pem`), key: pem(`${name}.key`) };
-}
-
-function transport(who: TlsContext, errors: string[] = [], handshake_ms = 5_000): TlsTransport {
-  return new TlsTransport({
-    context: who,
-    probe: new Probe(),
-    backlog: 10,
-    connect_ms: 5_000,
-    handshake_ms,
-    onAcceptError: (error) => errors.push(error.message),
-    onHandshakeError: (peer, why) => errors.push(`${peer.replace(/\d+$/, "PORT")}: ${why}`),
-  });
-}
-
 /** A listener that echoes, and what it says of failed handshakes. */
-async function echo(handshake_ms?: number): Promise<{ address: string; errors: string[] }> {
+async function echo(handshake_ms = 5_000): Promise<{ address: string; errors: string[] }> {
   const errors: string[] = [];
-  const listener = await transport(context("peer"), errors, handshake_ms).listen(
+  const settings = { errors, handshake_ms };
+  const listener = await tlsTransport(contextOf("peer"), settings).listen(
     "tls://127.0.0.1:0",
     (connection) => {
       connections.push(connection);
@@ -63,8 +42,8 @@ async function echo(handshake_ms?: number): Promise<{ address: string; errors: s
   return { address: listener.address, errors };
 }
 
-async function ask(address: string, who = context("peer")): Promise<unknown> {
-  const connection = await transport(who).connect(address);
+async function ask(address: string, who = contextOf("peer")): Promise<unknown> {
+  const connection = await tlsTransport(who).connect(address);
   connections.push(connection);
   const channel = new Channel(await handshakeAsConnector(connection));
   channel.write(WireMap.of({ op: "echo", data: new Uint8Array(3_000_000) }));
@@ -85,11 +64,11 @@ describe("tls://", () => {
 
   test("refuses a stranger's certificate, on either side, and lives on", async () => {
     const { address, errors } = await echo();
-    await expect(ask(address, context("stranger"))).rejects.toThrow();
+    await expect(ask(address, contextOf("stranger"))).rejects.toThrow();
     await until(() => errors.length > 0, "the listener noticed");
     expect(errors).toEqual([expect.stringMatching(/^tls:\/\/127\.0\.0\.1:PORT: .*certificate/)]);
 
-    const trusting: TlsContext = { ...context("peer"), ca: pem("stranger.pem") };
+    const trusting: TlsContext = { ...contextOf("peer"), ca: pem("stranger.pem") };
     await expect(ask(address, trusting)).rejects.toThrow(/certificate/);
     expect(await ask(address)).toBe("echo");
   });
@@ -126,7 +105,7 @@ describe("tls://", () => {
     });
     listeners.push(listener);
     await expect(
-      transport(context("peer")).connect(listener.address.replace("tcp:", "tls:")),
+      tlsTransport(contextOf("peer")).connect(listener.address.replace("tcp:", "tls:")),
     ).rejects.toThrow();
     await until(() => errors.length > 0, "the listener noticed");
     expect(errors[0]).toMatch(/^tcp:\/\/127\.0\.0\.1:\d+: /);
@@ -134,7 +113,7 @@ describe("tls://", () => {
 
   test("is bounded before the handshake as tcp is", async () => {
     const { address, errors } = await echo();
-    const connection = await transport(context("peer")).connect(address);
+    const connection = await tlsTransport(contextOf("peer")).connect(address);
     const ended = new Promise<string>((resolve) => {
       connection.onClose = resolve;
     });
@@ -145,7 +124,7 @@ describe("tls://", () => {
   });
 
   test("does not connect to addresses of other protocols", async () => {
-    await expect(transport(context("peer")).connect("tcp://127.0.0.1:1")).rejects.toThrow(
+    await expect(tlsTransport(contextOf("peer")).connect("tcp://127.0.0.1:1")).rejects.toThrow(
       "not a tls address",
     );
   });

@@ -32,6 +32,21 @@ describe.each(RELEASES)("peers of %s", (release) => {
     expect(await real.runClient("transports.py", ["2", ...CLIENT])).toContain("fine");
   }, 120_000);
 
+  test.each([
+    ["ws", [], []],
+    ["wss", files("peer"), CLIENT],
+  ])(
+    "work over %s, with nannies too",
+    async (scheme, args, client) => {
+      const real = await cluster(release, ["--protocol", scheme, ...args]);
+      expect(real.address).toMatch(new RegExp(`^${scheme}://`));
+      real.startWorker({ name: "a", args });
+      real.startWorker({ name: "b", nanny: true, args });
+      expect(await real.runClient("transports.py", ["2", ...client])).toContain("fine");
+    },
+    120_000,
+  );
+
   test("are refused with a stranger's certificate, in one line each", async () => {
     const real = await cluster(release, files("peer"));
     const stranger = real.startWorker({ name: "stranger", args: files("stranger") });
