@@ -30,7 +30,7 @@ export function makeWritable(folder: string): void {
 }
 
 /** Level by level: Node's recursive mkdir never returns where the system makes no folders, as below /proc. */
-function makeFolder(folder: string): void {
+export function makeFolder(folder: string): void {
   if (statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return;
   const parent = dirname(folder);
   if (parent !== folder) makeFolder(parent);

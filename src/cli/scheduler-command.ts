@@ -1,4 +1,4 @@
-import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { DashboardListenError, type DashboardOptions } from "../dashboard/dashboard.ts";
 import { machineAddress } from "../server/peers/contact.ts";
@@ -6,6 +6,7 @@ import { LOG_LEVELS, type ServerLog } from "../server/peers/log.ts";
 import { DEFAULT_PEER_LIMITS, type RunningServer, type ServerOptions } from "../server/peers/options.ts";
 import { InformationRequest, StartError, UsageError } from "./errors.ts";
 import { createLog, type LogStream } from "./log.ts";
+import { makeFolder } from "./result-place.ts";
 import { parseSchedulerOptions, type SchedulerOptions } from "./scheduler-options.ts";
 import { type Environment, loadSettings } from "./scheduler-settings.ts";
 
@@ -194,7 +195,7 @@ class OwnFiles {
 
   /** Whoever waits for the file must never read half of it, so it appears by a rename. */
   write(path: string, content: string): void {
-    mkdirSync(dirname(path), { recursive: true });
+    makeFolder(dirname(path));
     const temporary = `${path}.${process.pid}.tmp`;
     writeFileSync(temporary, content);
     renameSync(temporary, path);

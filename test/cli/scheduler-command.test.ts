@@ -138,6 +138,14 @@ describe("rsds scheduler", () => {
     expect(await first.status).toBe(0);
   });
 
+  test("says that a file cannot be written, and ends with 1, even where no folder can be made", async () => {
+    for (const folder of ["package.json", "/proc/none"]) {
+      const { status, err } = run("--port", "0", "--scheduler-file", join(folder, "s.json"));
+      expect(await status).toBe(1);
+      expect(err.join("\n")).toContain(folder);
+    }
+  });
+
   test("ends with 2 and one line for wrong usage, with 0 for help and version", async () => {
     const wrong = run("--jupyter");
     expect(await wrong.status).toBe(2);
