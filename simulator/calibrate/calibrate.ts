@@ -34,7 +34,7 @@ const NOISE_FACTOR = 10;
 const PLANTED_MS_MAX = 800;
 const DELAY_NS_MIN = 2000;
 /** Forced collections in a repeat: each takes some milliseconds. */
-const COLLECTIONS_MAX = 40;
+const COLLECTIONS_MAX = 20;
 
 /** Phases of the scheduler's thread that depend on how long it waited for the plants of another. */
 const WOKEN: Readonly<Record<Site["plot"], readonly string[]>> = {
