@@ -72,17 +72,17 @@ describe("a fleet in a thread of its own", () => {
     expect((await thread.figures()).tasks_received).toBe(0);
   });
 
-  test("rejects what waits when the thread dies", async () => {
+  test("rejects what waits when the thread is killed", async () => {
     const { thread } = await start(1);
     await thread.start();
     await thread.load(
       packGraph({ ...mergeGraph(1), dependency_offsets: [0, 1, 2], dependency_ids: [1, 0] }, null),
     );
     await thread.prepare("-0");
-    const submitted = expect(thread.submit()).rejects.toThrow("the fleet's thread ended with 1");
+    const submitted = expect(thread.submit()).rejects.toThrow("the fleet is closed");
     await thread.kill();
     await submitted;
-    await expect(thread.figures()).rejects.toThrow("the fleet's thread ended with 1");
+    await expect(thread.figures()).rejects.toThrow("the fleet is closed");
   });
 
   test("rejects the start if nobody listens", async () => {
