@@ -67,7 +67,7 @@ async function startDashboard(
   options: ServerOptions,
 ): Promise<Dashboard> {
   const { context } = server.peers;
-  const reader = new ClusterReader(server.scheduler, server.cluster, context);
+  const reader = new ClusterReader(server.scheduler, server.cluster, context, () => server.listening);
   const dashboard = await Dashboard.start(reader, dashboard_options, options.log);
   context.server.services.set("dashboard", dashboard.port);
   server.finished.then(() => dashboard.close(), undefined);

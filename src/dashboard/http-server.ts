@@ -18,6 +18,8 @@ export interface Reply {
   readonly body: string;
   /** Where to go instead, for statuses 301 and 302. */
   readonly location?: string;
+  /** The methods that there are, for status 405. */
+  readonly allow?: string;
 }
 
 /** What is served under paths that a pattern matches; its groups go to `answer`. */
@@ -111,17 +113,18 @@ export class HttpServer {
     const path = this.#pathOf(request.url ?? "/");
     if (path === null) return NOT_FOUND;
     const head = request.method === "HEAD";
-    let known = false;
+    const methods: string[] = [];
     for (const route of this.#options.routes) {
       const match = route.pattern.exec(path);
       if (match === null) continue;
-      known = true;
+      methods.push(route.method === "GET" ? "GET, HEAD" : route.method);
       if (route.method !== (head ? "GET" : request.method)) continue;
       const body = route.method === "POST" ? await bodyOf(request) : "";
       if (body === null) return plainReply(413, "413: Payload Too Large");
       return route.answer({ path, body }, match.slice(1));
     }
-    return known ? plainReply(405, "405: Method Not Allowed") : NOT_FOUND;
+    if (methods.length === 0) return NOT_FOUND;
+    return { ...plainReply(405, "405: Method Not Allowed"), allow: methods.join(", ") };
   }
 
   /** Null: not below the prefix, or not a path. */
@@ -156,7 +159,7 @@ export class HttpServer {
       "X-Content-Type-Options": "nosniff",
       ...(reply.type.startsWith("text/html") ? { "Content-Security-Policy": POLICY } : {}),
       ...(reply.location === undefined ? {} : { Location: reply.location }),
-      ...(reply.status === 405 ? { Allow: "GET, HEAD" } : {}),
+      ...(reply.allow === undefined ? {} : { Allow: reply.allow }),
       // What the peer still sends is not waited for.
       ...(request.complete ? {} : { Connection: "close" }),
     });

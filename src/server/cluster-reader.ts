@@ -15,7 +15,7 @@ import {
 import type { WorkerBook } from "../core/worker-book.ts";
 import { ProtocolError } from "../protocol/errors.ts";
 import { type KeyBytes, keyBytes, keyText } from "../protocol/keys.ts";
-import { toNumber, type WireMap, type WireValue } from "../protocol/values.ts";
+import { toNumber, WireMap, type WireValue } from "../protocol/values.ts";
 import type { CoreCluster } from "./core-cluster.ts";
 import type { WorkerPeer, WorkerStatus } from "./peers/cluster.ts";
 import type { RpcContext } from "./rpc/context.ts";
@@ -92,7 +92,7 @@ export interface Failure {
   readonly traceback_text: string;
 }
 
-/** Dask's `unknown-task-duration` and `adaptive.target-duration`: durations are not kept here. */
+/** Dask's defaults of `unknown-task-duration` and `adaptive.target-duration`: a page is no reason to learn durations. */
 const TASK_SECONDS = 0.5;
 const TARGET_SECONDS = 5;
 /** Neighbours of a task that a page lists. */
@@ -106,9 +106,12 @@ export class ClusterReader {
   readonly context: RpcContext;
   readonly #scheduler: Scheduler;
   readonly #cluster: CoreCluster;
+  readonly #address: () => string;
 
-  constructor(scheduler: Scheduler, cluster: CoreCluster, context: RpcContext) {
+  /** `address`: where the server itself can be reached from here. */
+  constructor(scheduler: Scheduler, cluster: CoreCluster, context: RpcContext, address: () => string) {
     this.#scheduler = scheduler;
+    this.#address = address;
     this.#cluster = cluster;
     this.context = context;
   }
@@ -116,6 +119,14 @@ export class ClusterReader {
   /** Counts of the scheduler's whole life. */
   get ledger(): Scheduler["counts"] {
     return this.#scheduler.counts;
+  }
+
+  /**
+   * Asks the server itself, as any peer would: what is blocked for them is blocked here. Throws as
+   * {@link import("./rpc/worker-pool.ts").WorkerPool.request}.
+   */
+  request(op: string, fields: Readonly<Record<string, WireValue>>, timeout_ms: number): Promise<WireValue> {
+    return this.context.pool.request(this.#address(), WireMap.of({ op, ...fields }), timeout_ms);
   }
 
   counts(): ClusterCounts {

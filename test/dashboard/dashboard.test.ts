@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterEach, describe, expect, test } from "vitest";
 import { RELEASES, RealCluster } from "../interop/support/processes.ts";
@@ -14,8 +15,12 @@ afterEach(async () => {
   await Promise.all(clusters.splice(0).map((cluster) => cluster.close()));
 });
 
-async function scheduler(release: string, args: readonly string[] = []): Promise<RealCluster> {
-  const cluster = new RealCluster(release);
+async function scheduler(
+  release: string,
+  args: readonly string[] = [],
+  env: Record<string, string> = {},
+): Promise<RealCluster> {
+  const cluster = new RealCluster(release, env);
   clusters.push(cluster);
   await cluster.startScheduler(args, "rsds");
   return cluster;
@@ -114,6 +119,36 @@ describe.each(RELEASES)("HTTP beside Dask's own, with peers of %s", (release) =>
     expect(others.filter((name) => !/^(process|rsds)_/.test(name))).toEqual([]);
   }, 120_000);
 });
+
+test("the API answers and retires workers, where the configuration asks for it", async () => {
+  const cluster = await scheduler("2026.8.0", [], {
+    DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES:
+      "['distributed.http.scheduler.api', 'distributed.http.scheduler.json']",
+  });
+  const base = `http://127.0.0.1:${dashboardPort(cluster)}`;
+  const post = async (body: string): Promise<[number, unknown]> => {
+    const reply = await fetch(`${base}/api/v1/retire_workers`, { method: "POST", body });
+    return [reply.status, await reply.json()];
+  };
+  const workers = async (): Promise<{ name: string; address: string }[]> => {
+    const reply = await fetch(`${base}/api/v1/get_workers`);
+    return ((await reply.json()) as { workers: { name: string; address: string }[] }).workers;
+  };
+  cluster.startWorker({ name: "a" });
+  cluster.startWorker({ name: "b" });
+  for (let i = 0; i < 400 && (await workers()).length < 2; i++) await sleep(100);
+  const known = await workers();
+  expect(known.map(({ name }) => name).sort()).toEqual(["a", "b"]);
+  const target = (await (await fetch(`${base}/api/v1/adaptive_target`)).json()) as { workers: number };
+  expect(target.workers).toBeGreaterThanOrEqual(0);
+
+  const first = known[0]!.address;
+  const [status, retired] = await post(JSON.stringify({ workers: [first] }));
+  expect([status, Object.keys(retired as object)]).toEqual([200, [first]]);
+  expect((await workers()).map(({ address }) => address)).toEqual([known[1]!.address]);
+  expect(await post("nonsense")).toEqual([500, { Error: "Internal Server Error" }]);
+  expect((await fetch(`${base}/api/v1/retire_workers`)).status).toBe(405);
+}, 90_000);
 
 describe("rsds scheduler", () => {
   test("takes another port where the wanted one is taken, and says so", async () => {

@@ -89,7 +89,8 @@ describe("an HTTP server", () => {
     expect((await ask(port, "/%zz")).status).toBe(404);
     const wrong = await ask(port, "/hello", "POST", "x");
     expect([wrong.status, wrong.headers.allow]).toEqual([405, "GET, HEAD"]);
-    expect((await ask(port, "/echo")).status).toBe(405);
+    const other = await ask(port, "/echo");
+    expect([other.status, other.headers.allow]).toEqual([405, "POST"]);
   });
 
   test("serves below its prefix alone", async () => {

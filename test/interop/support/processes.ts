@@ -112,7 +112,11 @@ export class RealCluster {
   #scheduler: Program | null = null;
   readonly #programs: Program[] = [];
 
-  constructor(release: string) {
+  readonly #env: Record<string, string>;
+
+  /** `env`: of all its processes, beside this one's. */
+  constructor(release: string, env: Record<string, string> = {}) {
+    this.#env = env;
     this.release = release;
   }
 
@@ -194,7 +198,7 @@ export class RealCluster {
   }
 
   start(name: string, command: string, args: readonly string[]): Program {
-    const program = new Program(name, command, args);
+    const program = new Program(name, command, args, this.#env);
     this.#programs.push(program);
     return program;
   }
