@@ -27,7 +27,10 @@ const CASES = [
   { graph: "array", size: 2_500 },
   { graph: "dataframe", size: 3_650 },
   { graph: "futures", size: 100_000, beside: { graph: "futures", size: 100 } },
-].map((one) => ({ ...one, name: `${one.graph}:${one.size}${one.beside ? " and another client's 100" : ""}` }));
+].map((one) => ({
+  ...one,
+  name: `${one.graph}:${one.size}${one.beside ? " and another client's 100" : ""}`,
+}));
 
 /** The second client's call comes so long after the first's graph was handed to its stream. */
 const BESIDE_MS = 50;
@@ -179,7 +182,16 @@ for (const one of selected) {
 }
 if (values.json) process.stdout.write(`${JSON.stringify(results)}\n`);
 else {
-  const titles = ["graph", "tasks", "median", "dask", "rsds", "dask : rsds", "of pairs", "first: dask / rsds"];
+  const titles = [
+    "graph",
+    "tasks",
+    "median",
+    "dask",
+    "rsds",
+    "dask : rsds",
+    "of pairs",
+    "first: dask / rsds",
+  ];
   const rows = Object.entries(results).flatMap(([name, result]) => rowsOf(name, result));
   process.stdout.write(`${renderTable([titles, ...rows])}\n`);
 }

@@ -17,6 +17,7 @@ export async function startServer(
   const folder = options.out ?? defaultPlace("scheduler");
   if (options.trace !== "off") writableOrStartError(folder);
   const server = new SchedulerServer({
+    python_ahead: true,
     listen_address: options.listen_address,
     contact_address: options.contact_address,
     contact_host: options.contact_host,

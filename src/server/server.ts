@@ -44,6 +44,8 @@ export interface SchedulerServerOptions {
   /** Of the policy's lots. */
   readonly seed: number;
   readonly python: string | null;
+  /** Starts Python as soon as a client comes whose graphs need it, not with its first graph; absent: false. */
+  readonly python_ahead?: boolean;
   readonly limits: PeerLimits;
   /** Absent: Dask's defaults. */
   readonly settings?: ServerSettings;
@@ -166,7 +168,12 @@ export class SchedulerServer {
     this.#unrunnable?.start();
     this.python.table = this.peers.handlers;
     this.python.attach(this.peers.context);
-    const { workers } = this.peers.context.registration;
+    const { workers, clients } = this.peers.context.registration;
+    if (this.#options.python_ahead === true)
+      clients.watchers.add({
+        onClientAdded: () => this.#preparePython(),
+        onClientRemoved: () => undefined,
+      });
     workers.heartbeat_followers.add((peer) => this.diagnostics.memory.onHeartbeat(peer));
   }
 
@@ -223,7 +230,7 @@ export class SchedulerServer {
     return this.address;
   }
 
-  /** Python is started for the first graph that needs it, not before: most zero runs never do. */
+  /** Most zero runs never need Python; they do not start it. */
   #pool(): UnpackerPool {
     this.#unpacker ??= new UnpackerPool({
       ...(this.#options.python === null ? {} : { python: this.#options.python }),
@@ -235,6 +242,13 @@ export class SchedulerServer {
         ),
     });
     return this.#unpacker;
+  }
+
+  #preparePython(): void {
+    let clients = 0;
+    // Clients of 2022.12 send what is read here.
+    for (const { release } of this.cluster.clients.values()) if (release !== "2022.12") clients++;
+    if (clients > 0) this.#pool().prepare(clients);
   }
 
   /** Process ids of the Python children. */

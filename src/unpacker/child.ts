@@ -97,6 +97,8 @@ export class UnpackerChild {
   async close(): Promise<void> {
     this.#fail(new UnpackError("CLOSED", "the unpacker is closed"));
     this.#process.stdin.end();
+    // While it imports it does not read its pipe, and there is nothing in it to lose.
+    if (this.hello === null) this.#process.kill("SIGKILL");
     const kill = setTimeout(() => this.#process.kill("SIGKILL"), CLOSE_MS_MAX);
     await this.#ended;
     clearTimeout(kill);

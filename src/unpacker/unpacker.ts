@@ -13,8 +13,10 @@ import { PipeError, type PipeHead, type PipeMessage } from "./pipe.ts";
 export interface UnpackerOptions {
   /** The Python executable; by default that of $VIRTUAL_ENV, else python3. */
   readonly python?: string;
-  /** Processes at most. A further one starts only when all others are busy. Default 2. */
+  /** Processes at most. A further one starts only when all others are busy. Default 4. */
   readonly size_max?: number;
+  /** Processes beyond {@link PREPARED_MAX} end when they had nothing to do for so long. Default 1 minute. */
+  readonly spare_ms_max?: number;
   /** Modules imported in the background at start. Default numpy, pandas, pyarrow. */
   readonly preload?: readonly string[];
   readonly start_ms_max?: number;
@@ -51,6 +53,8 @@ export interface ShuffleRunRequest {
 }
 
 const EMPTY_LIST = Uint8Array.of(0x90);
+/** Processes that stay, and that are started ahead of need: each has dask, pandas and the like in its memory. */
+const PREPARED_MAX = 2;
 
 /** `--python`, else the active virtual environment's, else python3. */
 export function resolvePython(option: string | undefined, env: NodeJS.ProcessEnv): string {
@@ -69,13 +73,18 @@ export class UnpackerPool {
   readonly #queue: ChildJob[] = [];
   readonly #graphs = new Map<number, GraphJob>();
   readonly #imports: string[] = [];
+  /** When a process that is more than are kept will end, unless it is needed before. */
+  readonly #spare = new Map<UnpackerChild, NodeJS.Timeout>();
+  /** False once a process ended before it said hello: the next one would not get further. */
+  #can_prepare = true;
   #next_id = 1;
   #closed = false;
 
   constructor(options: UnpackerOptions = {}) {
     this.#options = {
       python: resolvePython(options.python, process.env),
-      size_max: options.size_max ?? 2,
+      size_max: options.size_max ?? 4,
+      spare_ms_max: options.spare_ms_max ?? 60_000,
       preload: options.preload ?? ["numpy", "pandas", "pyarrow"],
       start_ms_max: options.start_ms_max ?? 120_000,
       stall_ms_max: options.stall_ms_max ?? 300_000,
@@ -94,6 +103,16 @@ export class UnpackerPool {
     return new Promise((resolve, reject) => {
       this.#add(new CallJob({ op: "ping", id: this.#next_id++ }, [], (_, hello) => resolve(hello), reject));
     });
+  }
+
+  /**
+   * Starts processes ahead of need, one for each client and at most {@link PREPARED_MAX}, so that the first graphs
+   * neither wait for Python's imports nor for one another. What fails here is told to the graph that needs it.
+   */
+  prepare(clients: number): void {
+    const wanted = Math.min(clients, PREPARED_MAX);
+    while (this.#can_prepare && !this.#closed && this.#children.size < wanted)
+      if (this.#grow() === null) return;
   }
 
   /** A module, package or archive that graphs need from now on: each process imports it before its next graph. */
@@ -184,8 +203,17 @@ export class UnpackerPool {
       if (child === null) return;
       const job = this.#queue.shift();
       if (job === undefined) return;
+      clearTimeout(this.#spare.get(child));
       child.start(job);
     }
+  }
+
+  #endLater(child: UnpackerChild): void {
+    const timer = setTimeout(() => {
+      // Another one may have ended meanwhile; and what this one is asked for clears the timer.
+      if (!child.busy && this.#children.size > PREPARED_MAX) void child.close();
+    }, this.#options.spare_ms_max);
+    this.#spare.set(child, timer.unref());
   }
 
   #grow(): UnpackerChild | null {
@@ -194,9 +222,15 @@ export class UnpackerPool {
       onHello: (one) => {
         if (one.hello !== null) this.#options.onHello(one.hello);
       },
-      onFree: () => this.#dispatch(),
+      onFree: (one) => {
+        this.#dispatch();
+        if (!one.busy && this.#children.size > PREPARED_MAX) this.#endLater(one);
+      },
       onEnd: (one) => {
         this.#children.delete(one);
+        this.#can_prepare &&= one.hello !== null;
+        clearTimeout(this.#spare.get(one));
+        this.#spare.delete(one);
         // In a microtask: the failed job's handlers run first, and may ask for something themselves.
         queueMicrotask(() => this.#dispatch());
       },

@@ -7,7 +7,7 @@ import { ProtocolError } from "../../protocol/errors.ts";
 import type { FramedMessage } from "../../protocol/frames.ts";
 import { type KeyBytes, keyBytes, keyText, keyValue } from "../../protocol/keys.ts";
 import { packValue, skipValue } from "../../protocol/msgpack.ts";
-import { Serialized, toNumber, WireMap, WireSet, type WireValue } from "../../protocol/values.ts";
+import { Serialized, toNumber, WireMap, WireSet } from "../../protocol/values.ts";
 import { HOP, PHASE } from "../../trace/phases.ts";
 import type { Probe } from "../../trace/tracer.ts";
 import type { UnpackError, UnpackRequest } from "../../unpacker/graph.ts";
@@ -172,7 +172,8 @@ export class GraphIntake {
    */
   async takePickled(peer: ClientPeer, fields: WireMap, bytes: number, received_ns: number): Promise<void> {
     const { cluster, clock, loop, unpacker } = this.#parts;
-    const request = readRequest(fields);
+    const wanted = wantedKeys(fields);
+    const request = readRequest(fields, wanted);
     const record = this.#record(bytes, received_ns);
     const asked_ns = clock.now();
     record.decode_ns = asked_ns - received_ns;
@@ -190,7 +191,7 @@ export class GraphIntake {
           record.unpack_ns = Object.values(structure.cpu_seconds).reduce((a, b) => a + b, 0) * 1e9;
           record.wait_ns = Math.max(0, clock.now() - asked_ns - record.unpack_ns);
           graph = new UnpackedGraph(this.#parts.scheduler, structure);
-          const order = this.#insert(peer, graph, fields, record);
+          const order = this.#insert(peer, graph, fields, wanted, record);
           if (order === null) {
             pool.cancel(id);
             over();
@@ -210,7 +211,7 @@ export class GraphIntake {
           over();
         },
         onError: (error) => {
-          if (graph === null) this.#unpackFailed(peer, fields, error);
+          if (graph === null) this.#unpackFailed(peer, wanted, error);
           else graph.end(taskError(error));
           over();
         },
@@ -231,12 +232,17 @@ export class GraphIntake {
   }
 
   /** Null: nothing of it was kept, and the client was told. */
-  #insert(peer: ClientPeer, graph: UnpackedGraph, fields: WireMap, record: GraphRecord): Uint32Array | null {
+  #insert(
+    peer: ClientPeer,
+    graph: UnpackedGraph,
+    fields: WireMap,
+    wanted: readonly KeyBytes[],
+    record: GraphRecord,
+  ): Uint32Array | null {
     const { scheduler, cluster, clock } = this.#parts;
     // The client may have left while Python was at work: then nobody wants any of it.
     if (peer.gone) return null;
     const client = cluster.clientId(peer.name);
-    const wanted = wantedKeys(fields);
     const begun_ns = clock.now();
     scheduler.now_ns = begun_ns;
     let order: Uint32Array | null = null;
@@ -299,14 +305,14 @@ export class GraphIntake {
     }
   }
 
-  #unpackFailed(peer: ClientPeer, fields: WireMap, error: UnpackError): void {
+  #unpackFailed(peer: ClientPeer, wanted: readonly KeyBytes[], error: UnpackError): void {
     this.#parts.log.write(
       "ERROR",
       `A graph of ${peer.name} could not be opened (${error.code}): ${error.message}`,
     );
     if (peer.gone) return;
     const client = this.#parts.cluster.clientId(peer.name);
-    this.#refuse(client, wantedKeys(fields), error.message, error.exception, error.traceback);
+    this.#refuse(client, wanted, error.message, error.exception, error.traceback);
   }
 
   // ---- answers
@@ -374,8 +380,16 @@ function wantedKeys(fields: WireMap): KeyBytes[] {
   return items.map(keyBytes);
 }
 
-function readRequest(fields: WireMap): UnpackRequest {
-  const keys = packValue([...(wantedKeys(fields).map(keyValue) as WireValue[])]);
+/** A msgpack array of keys that are msgpack already. */
+function packedKeys(keys: readonly KeyBytes[]): Uint8Array {
+  const count = Buffer.alloc(5);
+  count[0] = 0xdd;
+  count.writeUInt32BE(keys.length, 1);
+  return Buffer.concat([count, ...keys]);
+}
+
+function readRequest(fields: WireMap, wanted: readonly KeyBytes[]): UnpackRequest {
+  const keys = packedKeys(wanted);
   const annotations = pickledFrames(fields.get("annotations"));
   const expression = fields.get("expr_ser");
   if (expression instanceof Serialized)

@@ -55,9 +55,7 @@ export class UnpackedGraph {
     const { tasks } = this.#scheduler.books;
     for (let i = 0; i < task_count; i++) tasks.pin(this.#tasks[i]!);
     this.#pinned = true;
-    this.#arrival = Uint32Array.from({ length: task_count }, (_, i) => i).sort(
-      (a, b) => places[a]! - places[b]!,
-    );
+    this.#arrival = sortedBy(places);
     return this.#arrival;
   }
 
@@ -144,6 +142,28 @@ export class UnpackedGraph {
   }
 
   #clientPlaces(priority: WireMap): Int32Array {
+    return this.#placesInTurn(priority) ?? this.#placesByKey(priority);
+  }
+
+  /** The places where the client names its keys as the graph does, one after another, as `map` and `submit` do. */
+  #placesInTurn(priority: WireMap): Int32Array | null {
+    const { task_count } = this.#structure;
+    if (priority.size !== task_count) return null;
+    const places = new Int32Array(task_count);
+    for (let i = 0; i < task_count; i++) {
+      const name = priority.keys[i]!;
+      const key = this.#key(i);
+      const equal =
+        typeof name === "string"
+          ? isText(key) && keyText(key) === name
+          : latin1(packValue(name)) === latin1(key);
+      if (!equal) return null;
+      places[i] = toNumber(priority.values[i]) ?? 0;
+    }
+    return places;
+  }
+
+  #placesByKey(priority: WireMap): Int32Array {
     const by_key = new Map<string, number>();
     for (let i = 0; i < priority.size; i++)
       by_key.set(latin1(packValue(priority.keys[i]!)), toNumber(priority.values[i]) ?? 0);
@@ -205,6 +225,20 @@ function fromSet(set: AnnotationSet): Parameters<GraphBuilder["annotate"]>[1] {
 function pickledValue(pickle: Uint8Array): Pickled {
   const header = WireMap.of({ "pickled-obj": pickle, compression: [], "num-sub-frames": 0 });
   return new Pickled(packValue(header), []);
+}
+
+/** Positions by ascending place; equal places stay as they are. */
+function sortedBy(places: Int32Array | Float64Array): Uint32Array {
+  const positions = Uint32Array.from(places, (_, i) => i);
+  let sorted = true;
+  for (let i = 1; i < places.length && sorted; i++) sorted = places[i - 1]! <= places[i]!;
+  return sorted ? positions : positions.sort((a, b) => places[a]! - places[b]!);
+}
+
+/** Whether a key is a str: the key `"(1, 2)"` looks like the tuple's text. */
+function isText(key: Uint8Array): boolean {
+  const type = key[0]!;
+  return (type >= 0xa0 && type < 0xc0) || (type >= 0xd9 && type <= 0xdb);
 }
 
 function latin1(bytes: Uint8Array): string {

@@ -14,8 +14,10 @@ import { DenseIds } from "./ids.ts";
 import type { RegistrationParts } from "./registration.ts";
 import { stackOf } from "./workers.ts";
 
-/** Whoever must know which clients go. */
+/** Whoever must know which clients come and go. */
 export interface ClientWatcher {
+  /** It is registered; nothing of its stream has been read yet. */
+  onClientAdded?(peer: ClientPeer): void;
   onClientRemoved(peer: ClientPeer): void;
 }
 
@@ -61,6 +63,7 @@ export class Clients {
     cluster.addClient(peer);
     log.write("INFO", `Receive client connection: ${name}`);
     events.publish(["all", name], WireMap.of({ action: "add-client", client: name }));
+    for (const watcher of this.watchers) watcher.onClientAdded?.(peer);
     stream.onClose = (reason) => this.#ended(peer, reason);
     channel.handOver((message) => {
       if (peer.gone) return;
