@@ -65,6 +65,9 @@ export class Books {
   /** Tasks that no running worker may take. */
   readonly unrunnable = new Set<TaskId>();
 
+  /** Tasks that are actors, in whatever state. */
+  readonly actors = new Set<TaskId>();
+
   readonly running = new IndexedSet();
   readonly underloaded = new IndexedSet();
   readonly overloaded = new IndexedSet();
@@ -153,6 +156,15 @@ export class Books {
 
   isActor(task: TaskId): boolean {
     return (this.tasks.flags[task]! & FLAG_ACTOR) !== 0;
+  }
+
+  /** The worker that an actor lives on, or is to live on; others hold what refers to it. NONE: nowhere yet. */
+  actorHome(task: TaskId): WorkerId {
+    let record = this.replicas.first_of_task[task]!;
+    if (record === NONE) return this.tasks.processing_on[task]!;
+    // Later copies stand in front.
+    for (let next = record; next !== NONE; next = this.replicas.next_of_task[next]!) record = next;
+    return this.replicas.owner[record]!;
   }
 
   isWanted(task: TaskId): boolean {

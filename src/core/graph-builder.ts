@@ -121,7 +121,10 @@ export class GraphBuilder {
     const { tasks } = this.#books;
     if (annotations.user_priority !== undefined) tasks.user_priority[task] = annotations.user_priority;
     if (annotations.retries !== undefined) tasks.retries[task] = annotations.retries;
-    if (annotations.actor === true) tasks.flags[task]! |= FLAG_ACTOR;
+    if (annotations.actor === true) {
+      tasks.flags[task]! |= FLAG_ACTOR;
+      this.#books.actors.add(task);
+    }
     if (annotations.restrictions !== undefined) {
       tasks.flags[task]! |= FLAG_RESTRICTED;
       this.#books.restrictions.set(task, annotations.restrictions);
@@ -178,6 +181,7 @@ export class GraphBuilder {
     tasks.dropPayload(task);
     tasks.flags[task]! &= ~(FLAG_RUNNABLE | FLAG_ACTOR | FLAG_RESTRICTED);
     tasks.retries[task] = 0;
+    this.#books.actors.delete(task);
     restrictions.delete(task);
     annotations.delete(task);
   }

@@ -2,6 +2,7 @@ import { type ClientId, NONE, type TaskId, type WorkerId } from "../base/ids.ts"
 import type { PlacementSink, Policy, StealSink } from "../schedulers/policy.ts";
 import { HOP, PHASE, STAMP } from "../trace/phases.ts";
 import { Probe, type Tracer } from "../trace/tracer.ts";
+import { placeActors } from "./actors.ts";
 import { Books, type TaskError } from "./books.ts";
 import { GraphBuilder } from "./graph-builder.ts";
 import type { Outbox } from "./outbox.ts";
@@ -444,7 +445,10 @@ export class Scheduler implements PlacementSink, StealSink {
       const { ids, count } = takeReady(books, moves.ready);
       if (tracer !== null) this.#recordHop(tracer, ids, count, HOP.knownReady, this.now_ns);
       if (books.running.length === 0) for (let i = 0; i < count; i++) this.refuse(ids[i]!);
-      else this.#policy.place(ids, count, books, this);
+      else {
+        const others = books.actors.size === 0 ? count : placeActors(ids, count, books, this);
+        this.#policy.place(ids, others, books, this);
+      }
       if (tracer !== null) {
         this.#recordHop(tracer, ids, count, HOP.readyPlaced, tracer.now());
         tracer.exit();

@@ -386,6 +386,7 @@ export class Transitions {
     books.setState(task, FORGOTTEN);
     if (tasks.flags[task]! & FLAG_RESTRICTED) books.restrictions.delete(task);
     if (books.annotations.size > 0) books.annotations.delete(task);
+    if (books.actors.size > 0) books.actors.delete(task);
     if (books.lost_runs.size > 0) books.lost_runs.delete(task);
     tasks.dropPayload(task);
     books.keys.unlink(task);

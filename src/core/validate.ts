@@ -163,6 +163,7 @@ function validateState(books: Books, task: TaskId, ready: ReadonlySet<number>): 
     breach(books, task, "is pinned or long-running without a worker");
   if (books.steals.has(task) && state !== PROCESSING) breach(books, task, "is being stolen from nobody");
   if (((flags & FLAG_RESTRICTED) !== 0) !== books.restrictions.has(task)) breach(books, task, "restrictions");
+  if (books.isActor(task) !== books.actors.has(task)) breach(books, task, "actors");
   if (flags & FLAG_READY && !ready.has(task)) breach(books, task, "is flagged ready, and is not");
   if (state === WAITING) validateWaiting(books, task);
   if (state === QUEUED && flags & (FLAG_RESTRICTED | FLAG_ACTOR)) breach(books, task, "S10");

@@ -7,6 +7,7 @@ import { validate } from "../core/validate.ts";
 import { createPolicy } from "../schedulers/index.ts";
 import { MonotonicClock } from "../trace/clock.ts";
 import type { Probe } from "../trace/tracer.ts";
+import { UnpackError } from "../unpacker/graph.ts";
 import { UnpackerPool } from "../unpacker/unpacker.ts";
 import { restrictionHandlers } from "./control/restrictions.ts";
 import { UnrunnableTasks } from "./control/unrunnable.ts";
@@ -189,6 +190,7 @@ export class SchedulerServer {
         touch: () => this.loop.touch(),
       }),
       streams: this.streams,
+      pythonPackages: () => this.#pythonPackages(),
       live: this.live,
       transport: this.transport,
       handshake: {
@@ -249,6 +251,15 @@ export class SchedulerServer {
     // Clients of 2022.12 send what is read here.
     for (const { release } of this.cluster.clients.values()) if (release !== "2022.12") clients++;
     if (clients > 0) this.#pool().prepare(clients);
+  }
+
+  async #pythonPackages(): Promise<ReadonlyMap<string, string | null>> {
+    try {
+      return (await this.#pool().hello()).packages;
+    } catch (error) {
+      if (error instanceof UnpackError) return new Map();
+      throw error;
+    }
   }
 
   /** Process ids of the Python children. */

@@ -84,6 +84,12 @@ export function readHello(head: PipeHead): UnpackerHello {
     cloudpickle: text("cloudpickle"),
     cull: text("cull"),
     kinds: list(head, "kinds").filter((kind) => typeof kind === "string"),
+    packages: new Map(
+      Object.entries(head.packages ?? {}).map(([name, version]) => [
+        name,
+        typeof version === "string" ? version : null,
+      ]),
+    ),
   };
 }
 

@@ -141,4 +141,6 @@ export interface UnpackerHello {
   /** Whether the wrapper that ends the quadratic cull is in place, and if not, why. */
   readonly cull: string;
   readonly kinds: readonly string[];
+  /** Versions that clients compare with their own, of `python` too; null: not installed. */
+  readonly packages: ReadonlyMap<string, string | null>;
 }

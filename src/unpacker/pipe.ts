@@ -13,6 +13,7 @@ export interface PipeHead {
   readonly error?: unknown;
   readonly executable?: unknown;
   readonly python?: unknown;
+  readonly packages?: unknown;
   readonly exception?: unknown;
   readonly exception_text?: unknown;
   readonly traceback?: unknown;

@@ -115,6 +115,12 @@ export class UnpackerPool {
       if (this.#grow() === null) return;
   }
 
+  /** What the processes run on; starts one if none has said so yet. Throws UnpackError. */
+  async hello(): Promise<UnpackerHello> {
+    const known = [...this.#children].map((child) => child.hello).find((hello) => hello !== null);
+    return known ?? this.warmUp();
+  }
+
   /** A module, package or archive that graphs need from now on: each process imports it before its next graph. */
   addImport(path: string): void {
     this.#imports.push(path);

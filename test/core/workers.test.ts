@@ -2,6 +2,26 @@ import { describe, expect, test } from "vitest";
 import { QueuingPolicy } from "../schedulers/queuing-policy.ts";
 import { World } from "./world.ts";
 
+describe("actors", () => {
+  test("go to the worker that has the fewest, wherever their inputs are", () => {
+    const world = new World();
+    for (const worker of [0, 1, 2]) world.join(worker);
+    world.submit({ data: [] });
+    world.finish("data");
+    const graph = Object.fromEntries(["a", "b", "c", "d", "e", "f"].map((key) => [key, ["data"]]));
+    world.submit(graph, { actors: Object.keys(graph) });
+    const homes = Object.keys(graph).map((key) => world.workerOf(key));
+    expect(homes.toSorted()).toEqual([0, 0, 1, 1, 2, 2]);
+  });
+
+  test("that no worker may have wait for one", () => {
+    const world = new World();
+    world.join(0);
+    world.submit({ a: [] }, { actors: ["a"], restrictions: { a: { workers: new Set(["nobody"]) } } });
+    expect(world.stateOf("a")).toBe("no-worker");
+  });
+});
+
 describe("the loss of a worker", () => {
   test("has its processing tasks given to others, with nothing said to the dead", () => {
     const world = new World();

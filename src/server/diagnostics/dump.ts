@@ -40,14 +40,15 @@ export class ClusterDump {
   /** The scheduler's own state and what the workers answer to the same question. */
   async cluster(exclude: Exclude, context: RpcContext): Promise<WireMap> {
     const asked = WireMap.of({ op: "dump_state", exclude: [...exclude], reply: true });
-    const [states, versions] = await Promise.all([
+    const [states, versions, own] = await Promise.all([
       broadcastToWorkers(asked, "text", context),
       broadcastToWorkers(WireMap.of({ op: "versions", reply: true }), "ignore", context),
+      versionsMap([], context),
     ]);
     return WireMap.of({
       scheduler: this.scheduler(exclude, context),
       workers: states,
-      versions: WireMap.of({ scheduler: versionsMap([], context), workers: versions }),
+      versions: WireMap.of({ scheduler: own, workers: versions }),
     });
   }
 

@@ -70,6 +70,12 @@ export class Inspector {
     return addresses;
   }
 
+  /** The worker that an actor lives on, which computed it; others hold what refers to it. Null: no actor, or lost. */
+  actorHome(task: TaskId): string | null {
+    const home = this.books.isActor(task) ? this.books.actorHome(task) : NONE;
+    return home === NONE ? null : this.books.worker(home).address;
+  }
+
   /** Names of the clients that want the result. */
   wantedBy(task: TaskId): string[] {
     const { wants, clients } = this.books;

@@ -234,7 +234,7 @@ export class RetireWorker implements MemoryPolicy {
       return;
     }
     const held = cluster.hasWhat(this.peer).map((key) => inspector.find(key));
-    if (held.some((task) => inspector.books.isActor(task))) {
+    if (held.some((task) => inspector.actorHome(task) === this.peer.address)) {
       log.write(
         "WARNING",
         `Worker ${this.peer.address} holds actors, which cannot be moved: it is not retired`,
@@ -246,6 +246,8 @@ export class RetireWorker implements MemoryPolicy {
     let moving = 0;
     let stuck = 0;
     for (const task of held) {
+      // Only what refers to an actor: it goes with the worker.
+      if (inspector.books.isActor(task)) continue;
       const holders = manager.holders(task);
       if (holders.size > 1) {
         const dropped = yield { op: "drop", task, candidates: new Set([this.peer]) };

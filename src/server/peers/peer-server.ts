@@ -47,6 +47,8 @@ export interface PeerServerParts {
   };
   /** Operations beside those of the table that every server has. */
   readonly handlers?: HandlerTable;
+  /** Versions of the Python that opens graphs, and of its packages. */
+  readonly pythonPackages?: RpcContext["pythonPackages"];
   readonly limits: PeerLimits;
   readonly settings?: ServerSettings;
   readonly log: Log;
@@ -82,6 +84,7 @@ export class PeerServer {
       events,
       plugins,
       live: parts.live ?? null,
+      pythonPackages: parts.pythonPackages ?? (() => Promise.resolve(new Map())),
       limits,
       log,
       now_ms,

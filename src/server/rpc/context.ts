@@ -31,6 +31,8 @@ export interface RpcContext {
   readonly server: ServerFacts;
   /** Null where there is nothing to trace. */
   readonly live: LiveTrace | null;
+  /** Versions of the Python that opens graphs and of its packages; empty where there is none. */
+  readonly pythonPackages: () => Promise<ReadonlyMap<string, string | null>>;
   readonly limits: PeerLimits;
   readonly log: Log;
   /** Milliseconds since the epoch. */

@@ -46,22 +46,22 @@ export function sortedWorkers(context: RpcContext): WorkerPeer[] {
 }
 
 /**
- * `versions {packages?}`: there is no Python here, so every package that Dask compares is absent; what runs instead
- * is named beside them.
+ * `versions {packages?}`: of the Python that opens clients' graphs, since that is what must fit theirs. What runs instead
+ * of Dask's scheduler is named beside them.
  */
-function versions(request: Request, context: RpcContext): WireValue {
+function versions(request: Request, context: RpcContext): Promise<WireValue> {
   return versionsMap(request.optionalStrings("packages") ?? [], context);
 }
 
 /** What runs here: the packages that Dask compares, and those asked for. */
-export function versionsMap(asked: readonly string[], context: RpcContext): WireMap {
-  const packages = WireMap.of({ python: null });
-  for (const name of COMPARED_PACKAGES) packages.set(name, null);
-  for (const name of asked) packages.set(name, null);
+export async function versionsMap(asked: readonly string[], context: RpcContext): Promise<WireMap> {
+  const known = await context.pythonPackages();
+  const packages = WireMap.of({ python: known.get("python") ?? null });
+  for (const name of [...COMPARED_PACKAGES, ...asked]) packages.set(name, known.get(name) ?? null);
   packages.set("rsds", context.server.version).set("node", process.versions.node);
   const { LANG, LC_ALL } = process.env;
   const host = WireMap.of({
-    python: null,
+    python: known.get("python") ?? null,
     "python-bits": 64,
     OS: platform() === "linux" ? "Linux" : platform(),
     "OS-release": release(),

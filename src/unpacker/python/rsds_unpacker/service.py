@@ -35,9 +35,22 @@ def main(preload):
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-    hello = {"op": "hello", "pid": os.getpid(), "cull": cull_state, "kinds": requests.kinds}
+    hello = {"op": "hello", "pid": os.getpid(), "cull": cull_state, "kinds": requests.kinds, "packages": _packages()}
     pipe.write({**hello, **dict(_python()), **versions})
     requests.serve()
+
+
+def _packages():
+    """The versions that clients compare with their own; none is imported for it."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    packages = {"python": "{}.{}.{}.{}.{}".format(*sys.version_info)}
+    for name in ("dask", "distributed", "msgpack", "cloudpickle", "tornado", "toolz", "numpy", "pandas", "lz4"):
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            packages[name] = None
+    return packages
 
 
 def _python():
