@@ -123,6 +123,16 @@ describe.each(RELEASES)("with graphs of %s that do not unpack", (release) => {
     expect((await hanging).code).toBe("CLOSED");
   });
 
+  test("processes beyond those that stay end when nothing needs them", async () => {
+    const pool = poolOf({ python: pythonOf(release), size_max: 3, spare_ms_max: 50 });
+    pool.prepare(5);
+    const prepared = pool.pids;
+    expect(prepared).toHaveLength(2);
+    await Promise.all([1, 2, 3].map(() => expectWorks(pool, caseOf("submit"))));
+    await vi.waitFor(() => expect(pool.pids).toHaveLength(2), { timeout: 20_000 });
+    await expectWorks(pool, caseOf("submit"));
+  });
+
   test("what user code prints, or its exit, stays out of the pipe", async () => {
     const lines: string[] = [];
     const pool = poolOf({ python: pythonOf(release), onLine: (line) => lines.push(line) });
@@ -197,6 +207,15 @@ describe("a Python that will not do", () => {
     expect((await failure(unpack(poolOf({ python: "/bin/false" }), request))).code).toBe("DIED");
     const noisy = await failure(unpack(poolOf({ python: "/bin/echo" }), request));
     expect(noisy.code).toBe("DIED");
+  });
+
+  test("is not started ahead of need again and again where it does not start", async () => {
+    const pool = poolOf({ python: "/nowhere/python3", size_max: 2 });
+    pool.prepare(1);
+    await vi.waitFor(() => expect(pool.pids).toEqual([]));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    pool.prepare(2);
+    expect((await failure(pool.warmUp())).code).toBe("NO_PYTHON");
   });
 
   test("is named when it has no dask", async () => {

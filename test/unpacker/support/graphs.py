@@ -18,6 +18,7 @@ import dask.bag as db
 import distributed.scheduler as scheduler_module
 import msgpack
 import numpy as np
+import pandas as pd
 from dask import delayed
 from dask._task_spec import DataNode, execute_graph
 from dask.datasets import timeseries
@@ -65,6 +66,10 @@ def move(point, by):
     return point.moved(by)
 
 
+def contents(frame, i):
+    return type(frame).__name__, str(frame.dtypes), repr(frame.to_dict()), i
+
+
 async def cases(client):
     yield "submit", client.submit(inc, 1)
     yield "submit-options", client.submit(
@@ -77,6 +82,8 @@ async def cases(client):
     yield "closure", client.map(lambda x, y=5: x * y + OFFSET, range(40))
     yield "function-of-function", client.map(functools.partial(twice, inc), range(40))
     yield "instances", client.map(move, [Point(i) for i in range(30)], range(30))
+    frames = [pd.DataFrame({"a": pd.Series([], dtype="int64")}), pd.DataFrame({"a": [1, 2, 3]}), pd.Series([Point(1)])]
+    yield "shared-frames", client.compute([delayed(contents)(frame, i) for frame in frames for i in range(4)])
     yield "mixed", client.compute(delayed(sum)([delayed(operator.neg)(i) for i in range(30)] + [delayed(inc)(i) for i in range(30)]))
     yield "array", client.compute((da.ones((60, 60), chunks=10) + da.ones((60, 60), chunks=10).T).sum())
     yield "array-persist", client.persist(da.arange(100, chunks=10) * 2)
@@ -291,6 +298,6 @@ if __name__ == "__main__":
         asyncio.run(bench(path))
     else:
         # As on a worker, __main__ has none of the functions that the graphs were made of.
-        for name in ("inc", "add", "twice", "move", "Point", "OFFSET"):
+        for name in ("inc", "add", "twice", "move", "contents", "Point", "OFFSET"):
             del globals()[name]
         check(path)

@@ -8,6 +8,7 @@ from array import array
 from distributed.core import error_message
 from distributed.utils import import_file
 
+from . import metas
 from .exceptions import make_exception, make_shuffle_run
 from .graphs import Annotations, Structure, materialize, open_graph, open_pickled, unpack_keys
 from .preload import Preloader
@@ -159,6 +160,13 @@ class Requests:
             return order
 
     def _send_specs(self, request_id, tasks, order):
+        metas.begin()
+        try:
+            self._write_specs(request_id, tasks, order)
+        finally:
+            metas.end()
+
+    def _write_specs(self, request_id, tasks, order):
         pickler = SpecPickler(self._packb)
         position, step, started = 0, 0, time.thread_time()
         while position < len(order):

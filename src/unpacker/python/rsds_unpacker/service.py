@@ -22,12 +22,13 @@ def main(preload):
         import distributed
         import msgpack
 
-        from . import cull
+        from . import cull, states
         from .requests import Requests
     except Exception as error:
         write_text_map(outgoing, [("op", "hello"), ("error", f"{type(error).__name__}: {error}"), *_python()])
         return
     cull_state = cull.install()
+    states.install()
     pipe = Pipe(incoming, outgoing, msgpack.packb, msgpack.unpackb)
     versions = {module.__name__: module.__version__ for module in (dask, distributed, cloudpickle)}
     requests = Requests(pipe, preload)
