@@ -17,7 +17,8 @@ export async function startServer(
   const folder = options.out ?? defaultPlace("scheduler");
   if (options.trace !== "off") writableOrStartError(folder);
   const server = new SchedulerServer({
-    python_ahead: true,
+    // A client stand-in's graphs need no Python.
+    python_ahead: options.zero_workers === 0,
     listen_address: options.listen_address,
     contact_address: options.contact_address,
     contact_host: options.contact_host,

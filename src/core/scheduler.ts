@@ -20,6 +20,8 @@ export interface SchedulerOptions {
   readonly key_seed: number;
   /** A task may be on this many workers that died unexpectedly; one more errs it (Dask's allowed-failures). */
   readonly allowed_failures?: number;
+  /** What clients get as the error of an actor whose worker is gone: opaque here. */
+  readonly actor_lost?: unknown;
   /** Off unless given. */
   readonly probe?: Probe;
 }
@@ -56,6 +58,7 @@ export class Scheduler implements PlacementSink, StealSink {
   /** The batch's stamp, ns: set by the server before it hands events in. Decides nothing but steal intervals. */
   now_ns = 0;
   readonly #policy: Policy;
+  readonly #actor_lost: unknown;
   readonly #outbox: Outbox;
   readonly #probe: Probe;
   /** A task may be on so many workers that died unexpectedly; one more errs it. */
@@ -68,6 +71,7 @@ export class Scheduler implements PlacementSink, StealSink {
     this.#policy = options.policy;
     this.#outbox = options.outbox;
     this.#probe = options.probe ?? new Probe();
+    this.#actor_lost = options.actor_lost ?? null;
     this.allowed_failures = options.allowed_failures ?? 3;
   }
 
@@ -222,9 +226,9 @@ export class Scheduler implements PlacementSink, StealSink {
         if (++tasks.suspicious[task]! > this.allowed_failures) moves.fail(task, killed(task));
     for (let record = replicas.first_of_owner[worker.id]!; record !== NONE; ) {
       const task = replicas.task[record]!;
-      const last = replicas.isSingle(task);
+      const lost = replicas.isSingle(task) || this.#livesOn(worker, task);
       books.dropReplica(record);
-      if (last) this.#vanish(task, worker);
+      if (lost) this.#vanish(task, worker);
       record = replicas.first_of_owner[worker.id]!;
     }
     for (const task of taken) moves.resume(task);
@@ -232,12 +236,17 @@ export class Scheduler implements PlacementSink, StealSink {
     books.dropWorker(worker);
   }
 
+  /** The task is an actor of this worker's: copies elsewhere only refer to it. */
+  #livesOn(worker: WorkerBook, task: TaskId): boolean {
+    return this.books.isActor(task) && this.books.actorHome(task) === worker.id;
+  }
+
   /** The last replica of a task is gone. An actor cannot be made again with its state: it is erred. */
   #vanish(task: TaskId, worker: WorkerBook): void {
     const { books, moves } = this;
     const flags = books.tasks.flags[task]!;
     if (flags & FLAG_ACTOR) {
-      moves.fail(task, actorLost(task, worker));
+      moves.fail(task, this.#actorLost(task, worker));
       return;
     }
     if (flags & FLAG_RUNNABLE) books.lost_runs.add(task);
@@ -390,9 +399,9 @@ export class Scheduler implements PlacementSink, StealSink {
     if (worker.status === "closed") return;
     const record = books.replicas.find(task, worker.id);
     if (record === NONE) return;
-    const last = books.replicas.isSingle(task);
+    const lost = books.replicas.isSingle(task) || this.#livesOn(worker, task);
     books.dropReplica(record);
-    if (!last) return;
+    if (!lost) return;
     this.#vanish(task, worker);
     this.moves.settle();
   }
@@ -553,6 +562,18 @@ export class Scheduler implements PlacementSink, StealSink {
     moves.settle();
   }
 
+  /** Dask's error for an actor whose worker is gone. */
+  #actorLost(task: TaskId, worker: WorkerBook): TaskError {
+    return {
+      blame: task,
+      exception: this.#actor_lost,
+      traceback: null,
+      exception_text: "RuntimeError('Worker holding Actor was lost')",
+      traceback_text: "",
+      worker: worker.address,
+    };
+  }
+
   #moveTask(task: TaskId, thief: WorkerBook): void {
     const { books, moves } = this;
     this.#policy.stealAnswered(true);
@@ -570,16 +591,4 @@ export class Scheduler implements PlacementSink, StealSink {
     this.counts.tasks_sent++;
     this.#outbox.computeTask(thief.id, task);
   }
-}
-
-/** Dask's error for an actor whose worker is gone. */
-function actorLost(task: TaskId, worker: WorkerBook): TaskError {
-  return {
-    blame: task,
-    exception: null,
-    traceback: null,
-    exception_text: "RuntimeError('Worker holding Actor was lost')",
-    traceback_text: "",
-    worker: worker.address,
-  };
 }

@@ -11,7 +11,7 @@ import { UnpackError } from "../unpacker/graph.ts";
 import { UnpackerPool } from "../unpacker/unpacker.ts";
 import { restrictionHandlers } from "./control/restrictions.ts";
 import { UnrunnableTasks } from "./control/unrunnable.ts";
-import { CoreCluster } from "./core-cluster.ts";
+import { CoreCluster, serializedException } from "./core-cluster.ts";
 import { Diagnostics } from "./diagnostics/diagnostics.ts";
 import { Reports } from "./diagnostics/reports.ts";
 import { GraphIntake } from "./graphs/intake.ts";
@@ -45,7 +45,10 @@ export interface SchedulerServerOptions {
   /** Of the policy's lots. */
   readonly seed: number;
   readonly python: string | null;
-  /** Starts Python as soon as a client comes whose graphs need it, not with its first graph; absent: false. */
+  /**
+   * Starts Python with the server, and more of it as clients come whose graphs need it, not with their first graphs;
+   * absent: false.
+   */
   readonly python_ahead?: boolean;
   readonly limits: PeerLimits;
   /** Absent: Dask's defaults. */
@@ -105,6 +108,7 @@ export class SchedulerServer {
       // Clients choose the keys: without a secret seed they could choose them to collide.
       key_seed: randomBytes(4).readInt32LE(),
       allowed_failures: settings.allowed_failures,
+      actor_lost: serializedException("Worker holding Actor was lost"),
       probe,
     });
     this.outbox.attach(this.scheduler.books);
@@ -229,6 +233,7 @@ export class SchedulerServer {
     this.address = contact_address ?? this.listening;
     if (this.address !== this.listening) this.#options.log.write("INFO", `Listening on ${this.listening}`);
     this.peers.address = this.address;
+    if (this.#options.python_ahead === true) this.#pool().prepare(1);
     return this.address;
   }
 
@@ -250,7 +255,7 @@ export class SchedulerServer {
     let clients = 0;
     // Clients of 2022.12 send what is read here.
     for (const { release } of this.cluster.clients.values()) if (release !== "2022.12") clients++;
-    if (clients > 0) this.#pool().prepare(clients);
+    this.#pool().prepare(clients);
   }
 
   async #pythonPackages(): Promise<ReadonlyMap<string, string | null>> {

@@ -14,6 +14,21 @@ describe("actors", () => {
     expect(homes.toSorted()).toEqual([0, 0, 1, 1, 2, 2]);
   });
 
+  test("are lost with the worker that they live on, whoever else refers to them", () => {
+    const world = new World();
+    world.join(0);
+    world.submit({ actor: [] }, { actors: ["actor"] });
+    world.finish("actor");
+    world.join(1);
+    world.status(0, "paused");
+    world.submit({ user: ["actor"] });
+    expect(world.workerOf("user")).toBe(1);
+    world.addKey("actor", 1);
+    world.lose(0);
+    expect(world.stateOf("actor")).toBe("erred");
+    expect(world.stateOf("user")).toBe("erred");
+  });
+
   test("that no worker may have wait for one", () => {
     const world = new World();
     world.join(0);

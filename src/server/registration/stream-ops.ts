@@ -19,7 +19,7 @@ type ClientOp = (fields: Request, peer: ClientPeer, context: RpcContext) => void
 const WORKER_OPS: ReadonlyMap<string, WorkerOp> = new Map<string, WorkerOp>([
   // It only keeps routers on the way from closing a silent connection: there is nothing to do.
   ["keep-alive", () => undefined],
-  ["close-stream", (_fields, peer) => peer.stream.close()],
+  ["close-stream", closeStream],
   ["worker-status-change", workerStatusChange],
   ["log-event", logEvent],
   ["add-keys", addKeysMessage],
@@ -65,6 +65,12 @@ export function onClientOp(op: string, fields: WireMap, peer: ClientPeer, contex
   const handler = CLIENT_OPS.get(op);
   handler?.(new Request(op, fields), peer, context);
   return handler !== undefined;
+}
+
+/** The worker leaves: nothing waits for its connection to end. */
+function closeStream(_fields: Request, peer: WorkerPeer, context: RpcContext): void {
+  context.registration.workers.leave(peer);
+  peer.stream.close();
 }
 
 function workerStatusChange(fields: Request, peer: WorkerPeer, context: RpcContext): void {

@@ -217,6 +217,11 @@ export class Workers {
     for (const watcher of this.watchers) watcher.onWorkerAdded?.(peer);
   }
 
+  /** The worker said that its stream ends here. */
+  leave(peer: WorkerPeer): void {
+    this.#ended(peer, "closed by the peer");
+  }
+
   #ended(peer: WorkerPeer, reason: string): void {
     this.remove(peer, {
       expected: false,
