@@ -1,8 +1,8 @@
 """graphs_client.py ADDRESS: a real Dask client that submits graphs of several kinds, for profiles/bench-clients.mjs.
 
 Reads a JSON line for each submission, {"graph": NAME, "size": N}; prints "ready" once the collection is made, submits
-it at the next line, and prints {"submit_ns", "sent_ns", "done_ns"}: the call began, its update-graph was handed to the
-stream to the scheduler, its last key was known to be done. All on the machine's monotonic clock. Zero workers compute
+it at the next line, prints "sent" when its update-graph is handed to the stream to the scheduler, and at the end
+{"submit_ns", "sent_ns", "done_ns"}: the call began, that message, its last key was known to be done. All on the machine's monotonic clock. Zero workers compute
 nothing, so what comes out is of no interest.
 """
 
@@ -61,6 +61,7 @@ def main(address):
         def stamped(message):
             if message.get("op") == "update-graph":
                 stamps["sent_ns"] = time.monotonic_ns()
+                print("sent", flush=True)
             send(message)
 
         client._send_to_scheduler = stamped
