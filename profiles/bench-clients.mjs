@@ -32,7 +32,7 @@ const CASES = [
   name: `${one.graph}:${one.size}${one.beside ? " and another client's 100" : ""}`,
 }));
 
-/** The second client's call comes so long after the first's graph was handed to its stream: then it is being opened. */
+/** The second client's call comes so long after the first's graph was written: then it is being opened. */
 const BESIDE_MS = 50;
 
 class Side {
@@ -60,7 +60,7 @@ class Side {
     return this;
   }
 
-  /** One submission; times in ms since the client handed its graph to its stream, CPU in µs a task. */
+  /** One submission; times in ms since the client's graph was written to the scheduler, CPU in µs a task. */
   async submit({ graph, size, beside }) {
     const [client, other] = this.#clients;
     const { pid } = this.#scheduler.child;

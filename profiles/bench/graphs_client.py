@@ -1,9 +1,9 @@
 """graphs_client.py ADDRESS: a real Dask client that submits graphs of several kinds, for profiles/bench-clients.mjs.
 
 Reads a JSON line for each submission, {"graph": NAME, "size": N}; prints "ready" once the collection is made, submits
-it at the next line, prints "sent" when its update-graph is handed to the stream to the scheduler, and at the end
-{"submit_ns", "sent_ns", "done_ns"}: the call began, that message, its last key was known to be done. All on the machine's monotonic clock. Zero workers compute
-nothing, so what comes out is of no interest.
+it at the next line, prints "sent" when its update-graph is written to the scheduler, and at the end {"submit_ns",
+"sent_ns", "done_ns"}: the call began, that message was written, its last key was known to be done. All on the
+machine's monotonic clock. Zero workers compute nothing, so what comes out is of no interest.
 """
 
 import json
@@ -56,15 +56,17 @@ GRAPHS = {make.__name__: make for make in (futures, merge, tree, array, datafram
 def main(address):
     with Client(address) as client:
         stamps = {}
-        send = client._send_to_scheduler
+        comm = client.scheduler_comm.comm
+        write = comm.write
 
-        def stamped(message):
-            if message.get("op") == "update-graph":
+        async def stamped(messages, *args, **kwargs):
+            written = await write(messages, *args, **kwargs)
+            if any(message["op"] == "update-graph" for message in messages):
                 stamps["sent_ns"] = time.monotonic_ns()
                 print("sent", flush=True)
-            send(message)
+            return written
 
-        client._send_to_scheduler = stamped
+        comm.write = stamped
         for line in sys.stdin:
             order = json.loads(line)
             submit = GRAPHS[order["graph"]](client, order["size"])
