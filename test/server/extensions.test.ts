@@ -247,12 +247,12 @@ describe("semaphores", () => {
   });
 
   test("take leases back that are not refreshed", async () => {
-    await register({ lease_timeout: 0.2 });
+    await register({ lease_timeout: 1 });
     await ask(one, "semaphore_acquire", { name, lease_id: "kept" });
     const next = ask(two, "semaphore_acquire", { name, lease_id: "next" });
     const state = later(next);
-    for (let i = 0; i < 8; i++) {
-      await sleep(50);
+    for (let i = 0; i < 15; i++) {
+      await sleep(100);
       await ask(one, "semaphore_refresh_leases", { name, lease_ids: ["kept"] });
     }
     expect(state.done).toBe(false);
