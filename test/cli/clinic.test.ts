@@ -9,7 +9,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import type { Summary } from "../../src/results/summary.ts";
 import { checkFolder, MAIN, RsdsProcess } from "./rsds-process.ts";
@@ -107,8 +107,13 @@ describe("--clinic", { timeout: 120_000 }, () => {
     cpSync(join(ROOT, "dist"), join(place, "dist"), { recursive: true });
     cpSync(join(ROOT, "package.json"), join(place, "package.json"));
     mkdirSync(join(place, "node_modules"));
-    for (const name of ["commander", "hdr-histogram-js", "@msgpack"])
+    const { dependencies } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as {
+      dependencies: Record<string, string>;
+    };
+    for (const name of Object.keys(dependencies)) {
+      mkdirSync(dirname(join(place, "node_modules", name)), { recursive: true });
       symlinkSync(join(ROOT, "node_modules", name), join(place, "node_modules", name));
+    }
     // Whatever lies in the folders above: here there is one that cannot be used.
     mkdirSync(join(place, "node_modules", "clinic"));
     writeFileSync(join(place, "node_modules", "clinic", "package.json"), '{"name":"clinic","exports":{}}');
