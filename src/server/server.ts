@@ -258,7 +258,9 @@ export class SchedulerServer {
     this.#pool().prepare(clients);
   }
 
+  /** A question for versions is no reason to start Python where nothing else would. */
   async #pythonPackages(): Promise<ReadonlyMap<string, string | null>> {
+    if (this.#unpacker === null && this.#options.python_ahead !== true) return new Map();
     try {
       return (await this.#pool().hello()).packages;
     } catch (error) {
