@@ -195,6 +195,7 @@ export class SchedulerServer {
       }),
       streams: this.streams,
       pythonPackages: () => this.#pythonPackages(),
+      knownPackages: () => this.#unpacker?.known_hello?.packages ?? null,
       live: this.live,
       transport: this.transport,
       handshake: {

@@ -117,8 +117,13 @@ export class UnpackerPool {
 
   /** What the processes run on; starts one if none has said so yet. Throws UnpackError. */
   async hello(): Promise<UnpackerHello> {
-    const known = [...this.#children].map((child) => child.hello).find((hello) => hello !== null);
-    return known ?? this.warmUp();
+    return this.known_hello ?? this.warmUp();
+  }
+
+  /** Null: none has said so yet. */
+  get known_hello(): UnpackerHello | null {
+    for (const { hello } of this.#children) if (hello !== null) return hello;
+    return null;
   }
 
   /** A module, package or archive that graphs need from now on: each process imports it before its next graph. */

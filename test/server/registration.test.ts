@@ -52,6 +52,26 @@ describe("register-worker", () => {
     expect(world.cluster.workers.get(worker.address)?.release).toBe("2022.12");
   });
 
+  test("warns of packages that differ from those of other workers", async () => {
+    const versions = (numpy: string | null): WireMap =>
+      WireMap.of({ packages: WireMap.of({ python: "3.11.7.final.0", distributed: "2026.8.0", numpy }) });
+    await world.worker({ versions: versions("2.1.0") });
+    const same = await world.worker({ versions: versions("2.1.0") });
+    expect((same.reply as WireMap).get("warning")).toBe("");
+    const other = await world.worker({ versions: versions(null), server_id: "Worker-x" });
+    expect((other.reply as WireMap).get("warning")).toBe(
+      [
+        "Mismatched versions found",
+        "",
+        "+---------+----------+-----------+-------------------+",
+        "| Package | Worker-x | Scheduler | Workers           |",
+        "+---------+----------+-----------+-------------------+",
+        "| numpy   | None     | UNKNOWN   | {'2.1.0', 'None'} |",
+        "+---------+----------+-----------+-------------------+",
+      ].join("\n"),
+    );
+  });
+
   test("refuses a name that is taken, as Dask says it, and answers further requests", async () => {
     await world.worker({ name: "w" });
     const second = await world.connect();

@@ -49,6 +49,8 @@ export interface PeerServerParts {
   readonly handlers?: HandlerTable;
   /** Versions of the Python that opens graphs, and of its packages. */
   readonly pythonPackages?: RpcContext["pythonPackages"];
+  /** The same, as far as it is known at once; null: not yet. */
+  readonly knownPackages?: () => ReadonlyMap<string, string | null> | null;
   readonly limits: PeerLimits;
   readonly settings?: ServerSettings;
   readonly log: Log;
@@ -88,7 +90,17 @@ export class PeerServer {
       limits,
       log,
       now_ms,
-      registration: new Registration({ cluster, streams, events, pool, plugins, limits, log, now_ms }),
+      registration: new Registration({
+        cluster,
+        streams,
+        events,
+        pool,
+        plugins,
+        knownPackages: parts.knownPackages ?? (() => null),
+        limits,
+        log,
+        now_ms,
+      }),
       metadata: new MetadataStore(),
       datasets: new Datasets(cluster),
       shuffles: parts.shuffles,

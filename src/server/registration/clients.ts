@@ -1,7 +1,7 @@
 import { ProtocolError } from "../../protocol/errors.ts";
 import { frameMessage } from "../../protocol/frames.ts";
 import { encodeMessage } from "../../protocol/message.ts";
-import { WireMap } from "../../protocol/values.ts";
+import { WireMap, type WireValue } from "../../protocol/values.ts";
 import { BoundedConnection } from "../peers/bounded-connection.ts";
 import type { Channel } from "../peers/channel.ts";
 import type { ClientPeer } from "../peers/cluster.ts";
@@ -12,6 +12,7 @@ import { PythonError } from "../rpc/python-error.ts";
 import type { Request } from "../rpc/request.ts";
 import { DenseIds } from "./ids.ts";
 import type { RegistrationParts } from "./registration.ts";
+import { versionWarning } from "./version-warning.ts";
 import { stackOf } from "./workers.ts";
 
 /** Whoever must know which clients come and go. */
@@ -57,7 +58,7 @@ export class Clients {
       last_seen_ms: now_ms(),
       gone: false,
     };
-    stream.write(frameMessage(encodeMessage([WireMap.of({ op: "stream-start" })])));
+    stream.write(frameMessage(encodeMessage([this.#streamStart(versions)])));
     this.added++;
     cluster.clients.set(name, peer);
     cluster.addClient(peer);
@@ -74,6 +75,14 @@ export class Clients {
       }
     });
     return HANDED_OVER;
+  }
+
+  /** The one message of the stream's first batch, with a warning where the client's packages differ from others'. */
+  #streamStart(versions: WireValue): WireMap {
+    const { knownPackages, software } = this.#parts;
+    const warning = versionWarning({ name: "Client", versions }, knownPackages(), software.packages);
+    const message = WireMap.of({ op: "stream-start" });
+    return warning === "" ? message : message.set("warning", warning).set("error", "");
   }
 
   /** Lets go of all that the client wanted. `why`: what went wrong, if anything. A second call does nothing. */

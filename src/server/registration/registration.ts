@@ -6,6 +6,7 @@ import type { PluginStore } from "../rpc/plugin-store.ts";
 import type { WorkerPool } from "../rpc/worker-pool.ts";
 import { Clients } from "./clients.ts";
 import { Nannies } from "./nannies.ts";
+import { WorkerSoftware } from "./version-warning.ts";
 import { Workers } from "./workers.ts";
 
 /** What registering needs of the server. */
@@ -15,6 +16,10 @@ export interface RegistrationParts {
   readonly events: EventBroker;
   readonly pool: WorkerPool;
   readonly plugins: PluginStore;
+  /** Versions of the Python that opens graphs, and of its packages; null: not known yet. */
+  readonly knownPackages: () => ReadonlyMap<string, string | null> | null;
+  /** What the registered workers run on. */
+  readonly software: WorkerSoftware;
   readonly limits: PeerLimits;
   readonly log: Log;
   /** Milliseconds since the epoch. */
@@ -27,7 +32,8 @@ export class Registration {
   readonly clients: Clients;
   readonly nannies: Nannies;
 
-  constructor(parts: RegistrationParts) {
+  constructor(given: Omit<RegistrationParts, "software">) {
+    const parts = { ...given, software: new WorkerSoftware() };
     this.workers = new Workers(parts);
     this.clients = new Clients(parts);
     this.nannies = new Nannies(parts.plugins);

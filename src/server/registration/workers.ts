@@ -13,6 +13,7 @@ import { floatValue, heartbeatInterval_s } from "../rpc/wire-shapes.ts";
 import { Addresses } from "./addresses.ts";
 import { DenseIds } from "./ids.ts";
 import type { RegistrationParts } from "./registration.ts";
+import { versionWarning } from "./version-warning.ts";
 import { numbersOf, workerPeer } from "./worker-record.ts";
 
 /** A worker that was told to close is given so long to end its stream itself. */
@@ -67,6 +68,7 @@ export class Workers {
     }
     const stream = new BoundedConnection(channel.connection, this.#parts.limits.stream_pending_bytes_max);
     const peer = this.#peer(request, address, stream);
+    this.#parts.software.add(peer.versions);
     // Before anything else that is written to this stream: the worker takes the first message as its reply.
     channel.write(
       WireMap.of({
@@ -74,7 +76,7 @@ export class Workers {
         time: floatValue(now_ms() / 1000),
         "heartbeat-interval": heartbeatInterval_s(cluster.workers.size + 1),
         "worker-plugins": plugins.workerPlugins(peer.release),
-        warning: "",
+        warning: this.#versionWarning(peer),
         error: "",
       }),
     );
@@ -160,6 +162,7 @@ export class Workers {
     this.removed++;
     cluster.workers.delete(peer.address);
     this.addresses.remove(peer);
+    this.#parts.software.remove(peer.versions);
     this.#ids.giveBack(peer.id);
     pool.forget(peer.address);
     streams.onGone(peer);
@@ -175,6 +178,12 @@ export class Workers {
     this.#tellOthers(peer, reason.stimulus_id);
     const timer = setTimeout(() => peer.stream.destroy("the worker was removed"), CLOSE_GRACE_MS);
     timer.unref();
+  }
+
+  #versionWarning(peer: WorkerPeer): string {
+    const { knownPackages, software } = this.#parts;
+    const source = { name: peer.server_id, versions: peer.versions };
+    return versionWarning(source, knownPackages(), software.packages);
   }
 
   /** Dask's form of a stimulus: what, and when. */
