@@ -36,6 +36,17 @@ export function handshakeAsConnector(
   return shakeHands(connection, limits);
 }
 
+/** The connection ended before the peer had said who it is; whose fault that is, `reason` tells. */
+export class HandshakeCutShort extends ProtocolError {
+  /** In the words of {@link Connection.onClose}. */
+  readonly reason: string;
+
+  constructor(peer: string, reason: string) {
+    super("BAD_HANDSHAKE", `${peer}: ${reason}`);
+    this.reason = reason;
+  }
+}
+
 function shakeHands(connection: Connection, limits: HandshakeLimits): Promise<Connection> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(
@@ -44,7 +55,7 @@ function shakeHands(connection: Connection, limits: HandshakeLimits): Promise<Co
     );
     connection.onClose = (reason) => {
       clearTimeout(timer);
-      reject(new ProtocolError("BAD_HANDSHAKE", `${connection.peer}: ${reason}`));
+      reject(new HandshakeCutShort(connection.peer, reason));
     };
     connection.onMessage = (message) => {
       clearTimeout(timer);

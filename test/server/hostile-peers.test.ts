@@ -82,6 +82,18 @@ describe("before the handshake, a peer", () => {
     socket.resume();
     await expectOnlyThatConnectionIsLost(ended, /no handshake within 200 ms/);
   });
+
+  test.each(["closes", "resets"] as const)(
+    "that %s the connection, as a port scan does, costs no line",
+    async (how) => {
+      const { socket } = await knock();
+      await until(() => world.server.acceptor.open_count === 1, "the connection");
+      if (how === "closes") socket.end();
+      else socket.resetAndDestroy();
+      await until(() => world.server.acceptor.open_count === 0, "the end of the connection");
+      expect(world.warnings).toEqual([]);
+    },
+  );
 });
 
 describe("after the handshake, a peer", () => {

@@ -1,4 +1,5 @@
 import type { Connection } from "../../comm/connection.ts";
+import { HandshakeCutShort } from "../../comm/handshake.ts";
 import { ProtocolError } from "../../protocol/errors.ts";
 import type { HandlerTable, RpcContext } from "../rpc/context.ts";
 import { serveRequests } from "../rpc/dispatch.ts";
@@ -76,6 +77,8 @@ export class Acceptor {
 
   #fail(connection: Connection, error: unknown): void {
     if (this.#closed) return;
+    // A port scan, a health check, or a peer that was killed as it connected.
+    if (error instanceof HandshakeCutShort && isOrdinaryEnd(error.reason)) return;
     if (error instanceof ProtocolError) {
       this.#drop(connection, error.message);
       return;
