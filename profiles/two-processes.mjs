@@ -1,5 +1,5 @@
 // The scheduler's CPU a task where `rsds scheduler` and `rsds fleet` are processes of their own, beside that of
-// `rsds --zero-workers` in one process: the same work must cost the same. The two are measured in turn, since a shared
+// `rsds --zero-workers`: the same work must cost the same. The two are measured in turn, since a shared
 // machine is not the same from one minute to the next. The workload is submitted by the client stand-in of the zero run.
 //   npm run build && node profiles/two-processes.mjs [--workload merge:100000] [--workers 168] [--repeat 5] [--rounds 3]
 //     [--trace off] [--within 10]
@@ -91,8 +91,8 @@ async function main() {
   const within = Math.abs(difference) <= options.within;
   process.stdout.write(
     `${workload.name}, ${options.workers} workers, tcp, --trace ${options.trace}, ${one.length} repeats each; scheduler CPU, µs a task\n` +
-      `  one process     median ${round(median(one))}  ${spread(one)}\n` +
-      `  two processes   median ${round(median(two))}  ${spread(two)}\n` +
+      `  zero run        median ${round(median(one))}  ${spread(one)}\n` +
+      `  two commands    median ${round(median(two))}  ${spread(two)}\n` +
       `  difference      ${difference.toFixed(1)} % (${within ? "within" : "NOT within"} ${options.within} %)\n`,
   );
   return within ? 0 : 1;

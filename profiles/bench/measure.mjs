@@ -32,7 +32,7 @@ export async function measureCase({ args }, { repeat, seed }) {
   };
 }
 
-/** The scheduler's thread, V8's and libuv's helpers, and the fleet's thread, with `--trace off`. */
+/** The scheduler's thread, V8's and libuv's helpers, and the fleet's process, with `--trace off`. */
 function threads({ scheduler_cpu_us_per_task: all, scheduler_thread_cpu_us_per_task: main, fleet }) {
   return {
     main: main?.median ?? null,

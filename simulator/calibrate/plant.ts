@@ -3,8 +3,6 @@ import type { Cause, Tracer } from "../../src/trace/tracer.ts";
 
 /** Delays that can be remembered; further spans of the phase are left alone. */
 const DELAYS_MAX = 1 << 16;
-const HEADER = 4;
-const NOWHERE = -1;
 
 /** What was planted within a window. */
 export interface Planted {
@@ -13,62 +11,60 @@ export interface Planted {
   readonly measured_ns: number;
 }
 
-/**
- * Where delays are planted at the moment, and those that were: shared memory, so that the fleet's thread can be told
- * between two repeats without a message of its own.
- */
+/** Where delays are planted at the moment, and those that were. */
 export class Plant {
-  readonly memory: SharedArrayBuffer;
-  /** Phase id or NOWHERE, length of a delay in ns, delays so far, and at most; then beginning and end of each. */
-  readonly #cells: Float64Array;
-
-  constructor(memory?: SharedArrayBuffer) {
-    this.memory = memory ?? new SharedArrayBuffer(8 * (HEADER + 2 * DELAYS_MAX));
-    this.#cells = new Float64Array(this.memory);
-    if (memory === undefined) this.disarm();
-  }
+  #phase: Phase | null = null;
+  #delay_ns = 0;
+  #delays = 0;
+  #delays_max = 0;
+  /** Beginning and end of each delay, ns. */
+  readonly #moments = new Float64Array(2 * DELAYS_MAX);
 
   /** From here on, each span of `phase` is delayed by `delay_ns`, up to `delays_max` of them. */
   arm(phase: Phase, delay_ns: number, delays_max: number): void {
-    this.#cells[1] = delay_ns;
-    this.#cells[2] = 0;
-    this.#cells[3] = Math.min(delays_max, DELAYS_MAX);
-    this.#cells[0] = phase;
+    this.#delay_ns = delay_ns;
+    this.#delays = 0;
+    this.#delays_max = Math.min(delays_max, DELAYS_MAX);
+    this.#phase = phase;
   }
 
   /** No more delays; those that were are remembered until the next are armed. */
   disarm(): void {
-    this.#cells[0] = NOWHERE;
+    this.#phase = null;
   }
 
   /** The delay that a span of this phase is due, in ns; 0 for none. */
   dueNs(phase: Phase): number {
-    const cells = this.#cells;
-    return cells[0] === phase && cells[2]! < cells[3]! ? cells[1]! : 0;
+    return this.#phase === phase && this.#delays < this.#delays_max ? this.#delay_ns : 0;
   }
 
   record(start_ns: number, end_ns: number): void {
-    const cells = this.#cells;
-    const count = cells[2]!;
-    cells[HEADER + 2 * count] = start_ns;
-    cells[HEADER + 2 * count + 1] = end_ns;
-    cells[2] = count + 1;
+    this.#moments[2 * this.#delays] = start_ns;
+    this.#moments[2 * this.#delays + 1] = end_ns;
+    this.#delays++;
+  }
+
+  /** Beginning and end of each delay since the plant was armed, ns; a copy. */
+  moments(): Float64Array {
+    return this.#moments.slice(0, 2 * this.#delays);
   }
 
   /** What began and ended between the two moments. */
   within(from_ns: number, to_ns: number): Planted {
-    const cells = this.#cells;
-    let delays = 0;
-    let measured_ns = 0;
-    for (let i = 0; i < cells[2]!; i++) {
-      const start_ns = cells[HEADER + 2 * i]!;
-      const end_ns = cells[HEADER + 2 * i + 1]!;
-      if (start_ns < from_ns || end_ns > to_ns) continue;
-      delays++;
-      measured_ns += end_ns - start_ns;
-    }
-    return { delays, measured_ns };
+    return plantedWithin(this.moments(), from_ns, to_ns);
   }
+}
+
+/** Which of the delays (see {@link Plant.moments}) began and ended between the two moments. */
+export function plantedWithin(moments: Float64Array, from_ns: number, to_ns: number): Planted {
+  let delays = 0;
+  let measured_ns = 0;
+  for (let i = 0; i < moments.length; i += 2) {
+    if (moments[i]! < from_ns || moments[i + 1]! > to_ns) continue;
+    delays++;
+    measured_ns += moments[i + 1]! - moments[i]!;
+  }
+  return { delays, measured_ns };
 }
 
 /** What is done in a planted span. */

@@ -1,15 +1,16 @@
 import { PHASE, type Phase, SPAN_PHASES } from "../../src/trace/phases.ts";
 import type { Tracer } from "../../src/trace/tracer.ts";
+import type { FleetDose } from "../fleet/process-protocol.ts";
 import type { Measured, Probes, Runner } from "../run/measure.ts";
 import { garbageCollector } from "../run/memory.ts";
-import { Plant, PlantingTracer } from "./plant.ts";
+import { Plant, PlantingTracer, plantedWithin } from "./plant.ts";
 
 /** Where delays are planted. */
 export interface Site {
   readonly name: string;
   /** The spans that are delayed. */
   readonly phase: Phase;
-  /** Whose spans: the scheduler's thread, the fleet's own, or the scheduler's with a collection for a delay. */
+  /** Whose spans: the scheduler's thread, the fleet's process, or the scheduler's with a collection for a delay. */
   readonly plot: "scheduler" | "fleet" | "gc";
   /** Row of {@link PhaseTimes} that the delays must show in. */
   readonly grows: string;
@@ -34,15 +35,21 @@ export interface Dose {
   readonly delays_max: number;
 }
 
-/** The plots of one run: both threads' plants, and the wrapping of their tracers. */
+/** The plots of one run: the plants of both sides, and the wrapping of their tracers. */
 export class Garden implements Probes {
   readonly #scheduler = new Plant();
   readonly #gc = new Plant();
-  readonly #fleet = new Plant();
+  #fleet_dose: Dose | null = null;
+  #fleet_moments = new Float64Array();
   readonly #collect = garbageCollector();
 
-  get fleet(): SharedArrayBuffer {
-    return this.#fleet.memory;
+  fleetDose(): FleetDose | null {
+    const dose = this.#fleet_dose;
+    return dose === null ? null : { ...dose, phase: dose.site.phase };
+  }
+
+  fleetPlanted(moments: Float64Array<ArrayBuffer>): void {
+    this.#fleet_moments = moments;
   }
 
   wrap(recorder: Tracer): Tracer {
@@ -52,6 +59,7 @@ export class Garden implements Probes {
 
   /** One repeat of the run, with a dose or without any. */
   async observe(runner: Runner, repeat: number, dose: Dose | null): Promise<Observation> {
+    this.#fleet_dose = dose?.site.plot === "fleet" ? dose : null;
     const plant = dose === null ? null : this.#plantOf(dose.site);
     if (dose !== null) plant?.arm(dose.site.phase, dose.delay_ns, dose.delays_max);
     let measured: Measured;
@@ -61,7 +69,8 @@ export class Garden implements Probes {
       plant?.disarm();
     }
     const figures = windowOf(measured, dose?.site.plot === "fleet");
-    const planted = plant?.within(figures.start_ns, figures.end_ns);
+    const moments = plant?.moments() ?? this.#fleet_moments;
+    const planted = dose === null ? null : plantedWithin(moments, figures.start_ns, figures.end_ns);
     return {
       times: phaseTimes(measured),
       delays: planted?.delays ?? 0,
@@ -70,8 +79,9 @@ export class Garden implements Probes {
     };
   }
 
-  #plantOf(site: Site): Plant {
-    if (site.plot === "fleet") return this.#fleet;
+  /** null: the fleet's process has its own. */
+  #plantOf(site: Site): Plant | null {
+    if (site.plot === "fleet") return null;
     return site.plot === "gc" ? this.#gc : this.#scheduler;
   }
 }

@@ -6,7 +6,7 @@ import { DEFAULT_PEER_LIMITS } from "../../src/server/peers/options.ts";
 import { SchedulerServer } from "../../src/server/server.ts";
 import { Probe } from "../../src/trace/tracer.ts";
 import { resolvePython } from "../../src/unpacker/unpacker.ts";
-import { FleetThread } from "../fleet/host.ts";
+import { FleetProcess } from "../fleet/host.ts";
 import { ERROR_MAX, isWithinNoise, LEAK_MAX } from "./bounds.ts";
 import { median, spread } from "./statistics.ts";
 
@@ -78,10 +78,10 @@ export async function plantInUnpacker(
   const graphs = new GraphLog(GRAPHS_MAX);
   server.intake.graphs = graphs;
   const address = await server.start();
-  const fleet = new FleetThread(
+  const fleet = new FleetProcess(
     {
       ...{ address, workers: WORKERS, release: "2026.8", flush: "turn" },
-      ...{ stamps: null, client: false, trace: false },
+      ...{ stamps: false, client: false, trace: false },
     },
     () => undefined,
   );

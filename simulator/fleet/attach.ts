@@ -43,7 +43,7 @@ export async function attachFleet(options: AttachOptions, signal: AbortSignal): 
     workers,
     release,
     flush,
-    stamps: null,
+    stamps: false,
     tracing: NO_TRACING,
     log,
   });

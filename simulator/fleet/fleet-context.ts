@@ -6,7 +6,7 @@ import { FleetMeter } from "./meter.ts";
 import { type Release, type ReleaseTraits, releaseTraits } from "./release.ts";
 import { ReportBatch } from "./report-batch.ts";
 import { ReportWriter } from "./report-writer.ts";
-import type { StampRing } from "./stamps.ts";
+import type { StampLog } from "./stamps.ts";
 import { TaskTable } from "./task-table.ts";
 
 /** When a zero worker hands its reports over: once a turn of its loop as Dask's workers batch, or one by one. */
@@ -29,8 +29,8 @@ export interface FleetContextOptions {
   readonly release: Release;
   readonly flush: FlushMode;
   readonly clock: FleetClock;
-  /** Where received and reported stamps go; null if nobody in the process reads them. */
-  readonly stamps: StampRing | null;
+  /** Where received and reported stamps go; null if nobody takes them. */
+  readonly stamps: StampLog | null;
   readonly tracing: FleetTracing;
   /** Runs a function when the present callback of the event loop is over. */
   readonly defer: (run: () => void) => void;
@@ -49,7 +49,7 @@ export class FleetContext {
   readonly traits: ReleaseTraits;
   readonly flush_each: boolean;
   readonly clock: FleetClock;
-  readonly stamps: StampRing | null;
+  readonly stamps: StampLog | null;
   readonly log: (text: string) => void;
   readonly held: HeldKeys;
   readonly batch = new ReportBatch();

@@ -7,7 +7,7 @@ import { FleetContext, type FleetTracing, type FlushMode } from "./fleet-context
 import { countsBetween, type FleetCounts, type FleetMeter } from "./meter.ts";
 import { type Release, releaseTraits } from "./release.ts";
 import { RpcClient } from "./rpc-client.ts";
-import { type StampMemory, StampRing } from "./stamps.ts";
+import { StampLog } from "./stamps.ts";
 import { WorkerSession } from "./worker-session.ts";
 
 /** What a fleet is made with. */
@@ -18,8 +18,8 @@ export interface FleetOptions {
   readonly workers: number;
   readonly release: Release;
   readonly flush: FlushMode;
-  /** Shared memory for the stamps of hops; null if nobody reads them. */
-  readonly stamps: StampMemory | null;
+  /** Keep the stamps of hops; false if nobody takes them. */
+  readonly stamps: boolean;
   readonly tracing: FleetTracing;
   readonly clock?: FleetClock;
   readonly log: (text: string) => void;
@@ -78,7 +78,7 @@ export class Fleet {
       release: options.release,
       flush: options.flush,
       clock: this.#clock,
-      stamps: options.stamps === null ? null : new StampRing(options.stamps),
+      stamps: options.stamps ? new StampLog(options.workers) : null,
       tracing: options.tracing,
       defer: queueMicrotask,
       log: options.log,

@@ -1,7 +1,9 @@
-import { Worker } from "node:worker_threads";
+import { type ChildProcess, fork } from "node:child_process";
+import { fileURLToPath } from "node:url";
 import { type FiguresMessage, figuresFromMessage, type WindowFigures } from "../../src/trace/figures.ts";
 import type { FleetFigures } from "./fleet.ts";
 import type { GraphData } from "./graph-message.ts";
+import type { FleetDose, FleetMessage, FleetRequest, FleetResult } from "./process-protocol.ts";
 import type {
   FleetDriver,
   ReleaseReport,
@@ -9,57 +11,61 @@ import type {
   SessionStarted,
   SubmissionReport,
 } from "./session.ts";
-import type { ThreadMessage, ThreadRequest, ThreadResult } from "./thread-protocol.ts";
+import type { WorkerStamps } from "./stamps.ts";
 
 interface Waiting {
-  readonly resolve: (result: ThreadResult) => void;
+  readonly resolve: (result: FleetResult) => void;
   readonly reject: (error: Error) => void;
 }
 
-/** Threads run compiled code only: from the sources (in tests) the build's thread is taken. */
-const THREAD_URL = new URL(
-  import.meta.url.endsWith(".ts") ? "../../dist/simulator/fleet/thread.js" : "./thread.js",
-  import.meta.url,
+/** Processes run compiled code only: from the sources (in tests) the build's entry is taken. */
+const ENTRY = fileURLToPath(
+  new URL(
+    import.meta.url.endsWith(".ts") ? "../../dist/simulator/fleet/process.js" : "./process.js",
+    import.meta.url,
+  ),
 );
 
-/**
- * Modules that NODE_OPTIONS preloads are probes of a profiler, mostly, which write to one file a process: they are
- * for the main thread alone.
- */
-function withoutPreloads(env: NodeJS.ProcessEnv): { env?: NodeJS.ProcessEnv } {
-  const { NODE_OPTIONS = "" } = env;
-  return /(?:^|\s)(?:-r|--require)\b/.test(NODE_OPTIONS) ? { env: { ...env, NODE_OPTIONS: "" } } : {};
+/** NODE_OPTIONS preload the probes of profilers, mostly, which are for the scheduler alone. */
+function withoutNodeOptions(): NodeJS.ProcessEnv {
+  const { NODE_OPTIONS: _, ...env } = process.env;
+  return env;
 }
 
 /**
- * A fleet and its client stand-in in a thread of their own, over TCP, so that their work is not on the scheduler's
- * thread. A thread that dies rejects whatever waits for it, and everything that is asked of it later.
+ * A fleet and its client stand-in in a process of their own, over TCP, so that neither their work nor what V8 does
+ * for it on threads of its own is counted as the scheduler's. A process that dies rejects whatever waits for it, and
+ * everything that is asked of it later.
  */
-export class FleetThread implements FleetDriver {
-  readonly #worker: Worker;
+export class FleetProcess implements FleetDriver {
+  readonly #child: ChildProcess;
+  readonly #options: SessionOptions;
   readonly #waiting: Waiting[] = [];
-  /** Resolves when the thread has ended, with the reason if it should not have. */
+  /** Resolves when the process has ended, with the reason if it should not have. */
   readonly ended: Promise<Error | null>;
   #failure: Error | null = null;
   #closing = false;
   #killed = false;
 
   constructor(options: SessionOptions, log: (text: string) => void) {
-    const worker = new Worker(THREAD_URL, {
-      workerData: options,
-      stderr: false,
-      ...withoutPreloads(process.env),
+    this.#options = options;
+    const child = fork(ENTRY, [], {
+      serialization: "advanced",
+      execArgv: [],
+      env: withoutNodeOptions(),
+      // stdout is the result's.
+      stdio: ["ignore", "ignore", "inherit", "ipc"],
     });
-    this.#worker = worker;
-    worker.on("message", (message: ThreadMessage) => {
+    this.#child = child;
+    child.on("message", (message: FleetMessage) => {
       if (message.kind === "log") log(message.text);
       else this.#settle(message);
     });
-    worker.on("error", (error) => this.#fail(new Error(`the fleet's thread failed: ${error.message}`)));
+    child.on("error", (error) => this.#fail(new Error(`the fleet's process failed: ${error.message}`)));
     this.ended = new Promise((resolve) => {
-      worker.on("exit", (code) => {
+      child.on("close", (code, signal) => {
         const asked = this.#killed || (this.#closing && code === 0);
-        if (!asked) this.#fail(new Error(`the fleet's thread ended with ${code}`));
+        if (!asked) this.#fail(new Error(`the fleet's process ended with ${signal ?? code}`));
         this.#fail(new Error("the fleet is closed"));
         resolve(asked ? null : this.#failure);
       });
@@ -67,7 +73,7 @@ export class FleetThread implements FleetDriver {
   }
 
   start(): Promise<SessionStarted> {
-    return this.#ask({ kind: "start" }) as Promise<SessionStarted>;
+    return this.#ask({ kind: "start", options: this.#options }) as Promise<SessionStarted>;
   }
 
   async load(graph: GraphData): Promise<void> {
@@ -87,6 +93,20 @@ export class FleetThread implements FleetDriver {
     return message === null ? null : figuresFromMessage(message);
   }
 
+  stamps(): Promise<readonly WorkerStamps[]> {
+    return this.#ask({ kind: "stamps" }) as Promise<readonly WorkerStamps[]>;
+  }
+
+  /** Plants a delay in the fleet's spans, from here on; null: no more. Of no effect without `planting`. */
+  async plant(dose: FleetDose | null): Promise<void> {
+    await this.#ask({ kind: "plant", dose });
+  }
+
+  /** Beginning and end of each delay since the last dose, ns. */
+  planted(): Promise<Float64Array> {
+    return this.#ask({ kind: "planted" }) as Promise<Float64Array>;
+  }
+
   release(timeout_ms: number): Promise<ReleaseReport> {
     return this.#ask({ kind: "release", timeout_ms }) as Promise<ReleaseReport>;
   }
@@ -95,7 +115,7 @@ export class FleetThread implements FleetDriver {
     return this.#ask({ kind: "figures" }) as Promise<FleetFigures>;
   }
 
-  /** Everybody leaves, and the thread ends. */
+  /** Everybody leaves, and the process ends. */
   async close(): Promise<void> {
     if (this.#failure === null && !this.#closing) {
       this.#closing = true;
@@ -104,22 +124,24 @@ export class FleetThread implements FleetDriver {
     await this.ended;
   }
 
-  /** Ends the thread at once. */
+  /** Ends the process at once. */
   async kill(): Promise<void> {
     this.#killed = true;
-    await this.#worker.terminate();
+    this.#child.kill("SIGKILL");
     await this.ended;
   }
 
-  #ask(request: ThreadRequest): Promise<ThreadResult> {
+  #ask(request: FleetRequest): Promise<FleetResult> {
     if (this.#failure !== null) return Promise.reject(this.#failure);
     return new Promise((resolve, reject) => {
       this.#waiting.push({ resolve, reject });
-      this.#worker.postMessage(request);
+      this.#child.send(request, (error) => {
+        if (error !== null) this.#fail(new Error(`the fleet's process cannot be reached: ${error.message}`));
+      });
     });
   }
 
-  #settle(message: Exclude<ThreadMessage, { kind: "log" }>): void {
+  #settle(message: Exclude<FleetMessage, { kind: "log" }>): void {
     const waiting = this.#waiting.shift();
     if (message.kind === "done") waiting?.resolve(message.result);
     else waiting?.reject(new Error(message.error));

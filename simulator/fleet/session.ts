@@ -6,22 +6,23 @@ import { Fleet, type FleetFigures, type FleetMark } from "./fleet.ts";
 import type { FleetTracing, FlushMode } from "./fleet-context.ts";
 import { type GraphData, GraphMessage } from "./graph-message.ts";
 import type { Release } from "./release.ts";
-import type { StampMemory } from "./stamps.ts";
+import type { WorkerStamps } from "./stamps.ts";
 
-/** What a session is started with; plain data, so that a thread can be given it. */
+/** What a session is started with; plain data, so that a process can be given it. */
 export interface SessionOptions {
   /** The scheduler's address. */
   readonly address: string;
   readonly workers: number;
   readonly release: Release;
   readonly flush: FlushMode;
-  readonly stamps: StampMemory | null;
+  /** Keep when each task came and went: see {@link FleetDriver.stamps}. */
+  readonly stamps: boolean;
   /** False where real clients submit: then there is no stand-in. */
   readonly client: boolean;
-  /** Record where the fleet's own thread spends its time. Of no effect where it has no thread of its own. */
+  /** Record where the fleet's process spends its time. Of no effect where it has none of its own. */
   readonly trace: boolean;
-  /** Where delays for the fleet's own thread are planted (`rsds calibrate`); in no other run. */
-  readonly plant?: SharedArrayBuffer;
+  /** Delays will be planted in the fleet's process (`rsds calibrate`); in no other run. */
+  readonly planting?: boolean;
 }
 
 /** What a started session tells. */
@@ -42,8 +43,9 @@ export interface ReleaseReport {
 }
 
 /**
- * A fleet and its client stand-in, wherever they run: in this thread ({@link FleetSession}) or in one of their own
- * (`FleetThread`). One submission: prepare, submit, recorded (with `trace`), release; in this order, each awaited.
+ * A fleet and its client stand-in, wherever they run: in this thread ({@link FleetSession}) or in a process of
+ * their own (`FleetProcess`). One submission: prepare, submit, recorded (with `trace`), stamps (with `stamps`),
+ * release; in this order, each awaited.
  */
 export interface FleetDriver {
   start(): Promise<SessionStarted>;
@@ -55,6 +57,8 @@ export interface FleetDriver {
   submit(): Promise<SubmissionReport>;
   /** What the fleet's own recorder saw between the last submission's two times; null if there is none. */
   recorded(): Promise<WindowFigures | null>;
+  /** By worker, in the order of its indices: the stamps since the last call. Empty without `stamps`. */
+  stamps(): Promise<readonly WorkerStamps[]>;
   /** Gives the wanted keys up, and waits until no worker holds a key, or `timeout_ms` are over. */
   release(timeout_ms: number): Promise<ReleaseReport>;
   /** What the fleet did since its start, or since the last call. */
@@ -74,7 +78,7 @@ const RELEASE_POLL_MS = 1;
 export interface SessionSurroundings {
   readonly transport: Transport;
   readonly tracing: FleetTracing;
-  /** That of the fleet's own thread, whose windows the session opens and closes; the same as `tracing.own`. */
+  /** That of the fleet's own process, whose windows the session opens and closes; the same as `tracing.own`. */
   readonly recorder: Recorder | null;
   readonly log: (text: string) => void;
 }
@@ -144,6 +148,10 @@ export class FleetSession implements FleetDriver {
     const { submitted_ns, reported_ns } = this.#times;
     this.#times = null;
     return this.#recorder.closeWindow({ start_ns: submitted_ns, end_ns: reported_ns });
+  }
+
+  stamps(): Promise<readonly WorkerStamps[]> {
+    return Promise.resolve(this.fleet.context.stamps?.take() ?? []);
   }
 
   async release(timeout_ms: number): Promise<ReleaseReport> {

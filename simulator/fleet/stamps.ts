@@ -1,102 +1,70 @@
 /**
- * Stamps that a fleet in the same process leaves for the scheduler's side, in shared memory: when the n-th
- * `compute-task` of a worker was received, and when its report was handed to the connection. Both sides count the
- * `compute-task` messages of each worker's stream, so nothing needs to be sent.
- *
- * A slot is [sequence, received, reported] as floats. The report's bytes cross a socket after the stores, so a
- * reader that has the report sees them; the sequence number shows when a slot was overwritten since.
+ * When a fleet received each `compute-task` and when it handed the report to the connection. The scheduler's side
+ * needs both for its hops, but not at once: the fleet keeps them for one submission, and they are fetched when it is
+ * over. Both sides count the `compute-task` messages of each worker's stream, so a number stands for a task.
  */
 
-const SLOT_FLOATS = 3;
-const SEQUENCE = 0;
-const RECEIVED = 1;
-const REPORTED = 2;
-
-/** The memory of a ring, as it is posted between threads. */
-export interface StampMemory {
-  readonly buffer: SharedArrayBuffer;
-  readonly workers: number;
-  /** Slots a worker: a power of two. */
-  readonly capacity: number;
+/** The stamps of one worker: plain data, to be posted. */
+export interface WorkerStamps {
+  /** Number of the first task that is stamped. */
+  readonly first: number;
+  /** A pair a task: received, reported; ns of the machine's monotonic clock, 0 where it did not happen. */
+  readonly pairs: Float64Array;
 }
 
-/**
- * Memory for `workers` × `capacity` slots. `capacity` (a power of two) bounds how many tasks of one worker may lie
- * between its report and the scheduler's look at it before stamps are lost.
- */
-export function createStampMemory(workers: number, capacity: number): StampMemory {
-  if (workers < 1 || capacity < 1 || (capacity & (capacity - 1)) !== 0) {
-    throw new RangeError(`stamp ring of ${workers} workers × ${capacity} slots`);
-  }
-  return { buffer: new SharedArrayBuffer(workers * capacity * SLOT_FLOATS * 8), workers, capacity };
+const ROOM = 64;
+
+interface WorkerLog {
+  first: number;
+  count: number;
+  pairs: Float64Array;
 }
 
-/** A capacity that holds `tasks` spread over `workers` four times over, but at most 2^17 (3 MiB) a worker. */
-export function stampCapacity(workers: number, tasks: number): number {
-  const wanted = Math.max(1024, Math.min((4 * tasks) / workers, 2 ** 17));
-  return 2 ** Math.ceil(Math.log2(wanted));
-}
+/** The fleet's side: keeps stamps since the last {@link StampLog.take}. */
+export class StampLog {
+  readonly #workers: WorkerLog[];
 
-/** The fleet's side: writes stamps. */
-export class StampRing {
-  readonly #slots: Float64Array;
-  readonly #capacity: number;
-  readonly #mask: number;
-
-  constructor(memory: StampMemory) {
-    this.#slots = new Float64Array(memory.buffer);
-    this.#capacity = memory.capacity;
-    this.#mask = memory.capacity - 1;
+  constructor(workers: number) {
+    this.#workers = Array.from({ length: workers }, () => ({
+      first: 0,
+      count: 0,
+      pairs: new Float64Array(2 * ROOM),
+    }));
   }
 
   /** The compute-tasks `first` … `last - 1` of `worker` were received at `now_ns`. */
   received(worker: number, first: number, last: number, now_ns: number): void {
-    for (let sequence = first; sequence < last; sequence++) {
-      const slot = (worker * this.#capacity + (sequence & this.#mask)) * SLOT_FLOATS;
-      this.#slots[slot + SEQUENCE] = sequence + 1; // 0 is "never written"
-      this.#slots[slot + RECEIVED] = now_ns;
-      this.#slots[slot + REPORTED] = 0;
+    const log = this.#workers[worker]!;
+    if (log.count === 0) log.first = first;
+    const count = last - log.first;
+    if (2 * count > log.pairs.length) {
+      const larger = new Float64Array(4 * count);
+      larger.set(log.pairs);
+      log.pairs = larger;
     }
+    const { pairs } = log;
+    for (let at = 2 * log.count; at < 2 * count; at += 2) {
+      pairs[at] = now_ns;
+      pairs[at + 1] = 0;
+    }
+    log.count = count;
   }
 
   /** The reports of the compute-tasks `first` … `last - 1` of `worker` are handed over at `now_ns`. */
   reported(worker: number, first: number, last: number, now_ns: number): void {
-    for (let sequence = first; sequence < last; sequence++) {
-      const slot = (worker * this.#capacity + (sequence & this.#mask)) * SLOT_FLOATS;
-      this.#slots[slot + REPORTED] = now_ns;
-    }
-  }
-}
-
-/** The scheduler's side: looks stamps up. */
-export class StampReader {
-  readonly #slots: Float64Array;
-  readonly #capacity: number;
-  readonly #mask: number;
-  readonly #workers: number;
-
-  constructor(memory: StampMemory) {
-    this.#slots = new Float64Array(memory.buffer);
-    this.#capacity = memory.capacity;
-    this.#mask = memory.capacity - 1;
-    this.#workers = memory.workers;
+    const log = this.#workers[worker]!;
+    const { pairs } = log;
+    // Those before the log's first were taken already.
+    for (let at = Math.max(0, 2 * (first - log.first)); at < 2 * (last - log.first); at += 2)
+      pairs[at + 1] = now_ns;
   }
 
-  /** When `worker` received its compute-task number `sequence` (from 0), in ns; 0 if not yet, or overwritten. */
-  receivedNs(worker: number, sequence: number): number {
-    const slot = this.#slot(worker, sequence);
-    return slot < 0 ? 0 : this.#slots[slot + RECEIVED]!;
-  }
-
-  /** When `worker` handed its report to the connection, in ns; 0 if not yet, or overwritten. */
-  reportedNs(worker: number, sequence: number): number {
-    const slot = this.#slot(worker, sequence);
-    return slot < 0 ? 0 : this.#slots[slot + REPORTED]!;
-  }
-
-  #slot(worker: number, sequence: number): number {
-    if (worker < 0 || worker >= this.#workers || sequence < 0) return -1;
-    const slot = (worker * this.#capacity + (sequence & this.#mask)) * SLOT_FLOATS;
-    return this.#slots[slot + SEQUENCE] === sequence + 1 ? slot : -1;
+  /** By worker, and forgets them. */
+  take(): WorkerStamps[] {
+    return this.#workers.map((log) => {
+      const stamps = { first: log.first, pairs: log.pairs.slice(0, 2 * log.count) };
+      log.count = 0;
+      return stamps;
+    });
   }
 }

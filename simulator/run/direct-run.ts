@@ -81,7 +81,7 @@ export class DirectRunner implements Runner {
       makespan_s: (times.reported_ns - times.submitted_ns) / 1e9,
       graph_s: (times.known_ns - times.submitted_ns) / 1e9,
       first_task_s: (times.first_ns - times.submitted_ns) / 1e9,
-      ...schedulerCpu(used, this.#fleet_ns / 1e3, "same"),
+      ...schedulerCpu(used, this.#fleet_ns / 1e3),
       figures,
       loop: this.#recorder === null ? meter.stop() : null,
       fleet: [],

@@ -4,6 +4,7 @@ import type { RepeatInput } from "../../src/results/input.ts";
 import type { Ledger } from "../../src/results/summary.ts";
 import { TaskStamps } from "../../src/server/task-stamps.ts";
 import type { Tracer } from "../../src/trace/tracer.ts";
+import type { FleetDose } from "../fleet/process-protocol.ts";
 import type { Workload } from "../workloads/index.ts";
 import type { ZeroRunOptions } from "./options.ts";
 
@@ -35,8 +36,10 @@ export interface RunnerParts {
 export interface Probes {
   /** What the scheduler's thread is given in its recorder's place. */
   wrap(recorder: Tracer): Tracer;
-  /** What the fleet's own thread plants. */
-  readonly fleet: SharedArrayBuffer;
+  /** What is to be planted in the fleet's process in the next run; null for nothing. */
+  fleetDose(): FleetDose | null;
+  /** What was planted there in the last: beginning and end of each delay, ns. */
+  fleetPlanted(moments: Float64Array): void;
 }
 
 /** Stamps each task of a timed repeat, where that is asked for; the core is told by its table. */

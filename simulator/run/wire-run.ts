@@ -1,5 +1,6 @@
+import type { WorkerId } from "../../src/base/ids.ts";
 import { MemoryTransport } from "../../src/comm/memory.ts";
-import type { FleetThread as FleetThreadInput } from "../../src/results/input.ts";
+import type { FleetThread } from "../../src/results/input.ts";
 import type { GraphRow, Ledger } from "../../src/results/summary.ts";
 import { GraphLog, type GraphRecord, graphTimes } from "../../src/server/graphs/graph-log.ts";
 import { serverCounts } from "../../src/server/live/counts.ts";
@@ -13,14 +14,15 @@ import { Recorder } from "../../src/trace/recorder.ts";
 import { Probe } from "../../src/trace/tracer.ts";
 import type { FleetFigures } from "../fleet/fleet.ts";
 import { clientOrder, packGraph } from "../fleet/graph-message.ts";
-import { FleetThread } from "../fleet/host.ts";
+import { FleetProcess } from "../fleet/host.ts";
 import {
   type FleetDriver,
   FleetSession,
   type SessionOptions,
   type SubmissionReport,
 } from "../fleet/session.ts";
-import { createStampMemory, type StampMemory, StampReader, stampCapacity } from "../fleet/stamps.ts";
+import type { WorkerStamps } from "../fleet/stamps.ts";
+import { RunHops } from "./fleet-hops.ts";
 import {
   ledgerBetween,
   type Measured,
@@ -35,12 +37,14 @@ const GRAPHS_MAX = 1;
 /** How long a release may take until the repeat is given up. */
 const RELEASE_MS_MAX = 60_000;
 
-/** The whole server, its peers over `tcp` (in a thread of their own) or `memory` (in this one). */
+/** The whole server, its peers over `tcp` (in a process of their own) or `memory` (in this one). */
 export class WireRunner implements Runner {
   readonly #parts: RunnerParts;
   readonly #server: SchedulerServer;
   readonly #recorder: Recorder | null;
   readonly #fleet: FleetDriver;
+  /** Of the zero workers, in the fleet's order. */
+  #addresses: readonly string[] = [];
 
   private constructor(
     parts: RunnerParts,
@@ -76,23 +80,19 @@ export class WireRunner implements Runner {
       ...(memory === null ? {} : { memory }),
     });
     const address = await server.start();
-    const stamps =
-      recorder === null
-        ? null
-        : createStampMemory(options.zero_workers, stampCapacity(options.zero_workers, workload.tasks));
     const session: SessionOptions = {
       address,
       workers: options.zero_workers,
       release: options.release,
       flush: options.flush,
-      stamps,
+      stamps: recorder !== null,
       client: true,
       trace: recorder !== null,
-      ...(parts.probes === undefined ? {} : { plant: parts.probes.fleet }),
+      planting: parts.probes !== undefined,
     };
     const fleet =
       memory === null
-        ? new FleetThread(session, log)
+        ? new FleetProcess(session, log)
         : new FleetSession(session, {
             transport: memory,
             tracing: { host: tracer, own: null },
@@ -101,8 +101,7 @@ export class WireRunner implements Runner {
           });
     const runner = new WireRunner(parts, server, recorder, fleet);
     try {
-      const { addresses } = await fleet.start();
-      if (stamps !== null) runner.#readStamps(stamps, addresses);
+      runner.#addresses = (await fleet.start()).addresses;
       await fleet.load(packGraph(workload, options.order ? null : clientOrder(workload.tasks)));
     } catch (error) {
       // A listening server would keep the process.
@@ -113,26 +112,25 @@ export class WireRunner implements Runner {
   }
 
   /** The fleet numbers its workers in its own way; the scheduler knows their addresses. */
-  #readStamps(memory: StampMemory, addresses: readonly string[]): void {
-    const { hops, cluster } = this.#server;
-    const reader = new StampReader(memory);
-    const index_of: number[] = [];
-    for (const [index, address] of addresses.entries()) {
+  #byWorker(stamps: readonly WorkerStamps[]): Map<WorkerId, WorkerStamps> {
+    const { cluster } = this.#server;
+    const by_worker = new Map<WorkerId, WorkerStamps>();
+    for (const [index, address] of this.#addresses.entries()) {
       const peer = cluster.workers.get(address);
-      if (peer !== undefined) index_of[cluster.book(peer).id] = index;
+      if (peer !== undefined) by_worker.set(cluster.book(peer).id, stamps[index]!);
     }
-    hops.fleet = {
-      receivedNs: (worker, sequence) => reader.receivedNs(index_of[worker] ?? -1, sequence),
-      reportedNs: (worker, sequence) => reader.reportedNs(index_of[worker] ?? -1, sequence),
-    };
+    return by_worker;
   }
 
   async run(repeat: number): Promise<Measured> {
     const server = this.#server;
     await this.#fleet.prepare(`-r${repeat}`);
+    await this.#plant();
     const before = this.#ledger();
     const meter = new LoopMeter();
     const stamps = openStamps(server.scheduler.books, this.#parts, repeat);
+    const hops = this.#recorder === null ? null : new RunHops(this.#parts.workload.tasks, stamps);
+    server.hops.fleet = hops;
     server.outbox.first_compute_ns = 0;
     const graphs = new GraphLog(GRAPHS_MAX);
     server.intake.graphs = graphs;
@@ -149,17 +147,15 @@ export class WireRunner implements Runner {
       null;
     server.scheduler.books.tasks.stamps = null;
     const own = await this.#fleet.recorded();
+    if (figures !== null) hops?.complete(this.#byWorker(await this.#fleet.stamps()), figures.hop_histograms);
     server.intake.graphs = null;
     const known_ns = Math.max(...graphs.records.map((record) => record.known_ns));
+    await this.#harvest();
     const measured: Measured = {
       makespan_s: (report.reported_ns - report.submitted_ns) / 1e9,
       graph_s: (known_ns - report.submitted_ns) / 1e9,
       first_task_s: (server.outbox.first_compute_ns - report.submitted_ns) / 1e9,
-      ...schedulerCpu(
-        used,
-        this.#fleetCpuUs(report),
-        this.#parts.options.transport === "tcp" ? "own" : "same",
-      ),
+      ...schedulerCpu(used, this.#parts.options.transport === "tcp" ? 0 : sameThreadNs(report.figures) / 1e3),
       figures,
       loop,
       fleet: this.#fleetThreads(report, own),
@@ -173,14 +169,20 @@ export class WireRunner implements Runner {
     return measured;
   }
 
-  /** The fleet's own thread, or what it did on this one. */
-  #fleetCpuUs({ figures }: SubmissionReport): number {
-    return this.#parts.options.transport === "tcp"
-      ? (figures.cpu_ns ?? 0) / 1e3
-      : sameThreadNs(figures) / 1e3;
+  /** What `rsds calibrate` has planted in the fleet's process, before the run and after it. */
+  async #plant(): Promise<void> {
+    const { probes } = this.#parts;
+    if (probes !== undefined && this.#fleet instanceof FleetProcess)
+      await this.#fleet.plant(probes.fleetDose());
   }
 
-  #fleetThreads({ figures }: SubmissionReport, own: WindowFigures | null): FleetThreadInput[] {
+  async #harvest(): Promise<void> {
+    const { probes } = this.#parts;
+    if (probes !== undefined && this.#fleet instanceof FleetProcess)
+      probes.fleetPlanted(await this.#fleet.planted());
+  }
+
+  #fleetThreads({ figures }: SubmissionReport, own: WindowFigures | null): FleetThread[] {
     return this.#parts.options.transport === "tcp" ? [{ cpu_ns: figures.cpu_ns, figures: own }] : [];
   }
 
@@ -199,8 +201,8 @@ export class WireRunner implements Runner {
   }
 
   async abort(): Promise<void> {
-    // The thread answers one request after the other: asked to close, it would finish its submission first.
-    if (this.#fleet instanceof FleetThread) await this.#fleet.kill();
+    // The process answers one request after the other: asked to close, it would finish its submission first.
+    if (this.#fleet instanceof FleetProcess) await this.#fleet.kill();
     else await this.#fleet.close();
     await this.#closeServer("the run was interrupted");
   }

@@ -112,14 +112,14 @@ async function startTrace(
 
 /** Rejects when the fleet cannot start, with nothing left running: neither its thread nor the server. */
 async function startFleet(server: SchedulerServer, options: ServerOptions): Promise<() => Promise<void>> {
-  const { FleetThread } = await import("../../simulator/fleet/host.ts");
-  const fleet = new FleetThread(
+  const { FleetProcess } = await import("../../simulator/fleet/host.ts");
+  const fleet = new FleetProcess(
     {
       address: server.listening,
       workers: options.zero_workers,
       release: "2026.8",
       flush: "turn",
-      stamps: null,
+      stamps: false,
       client: false,
       trace: false,
     },
@@ -130,7 +130,7 @@ async function startFleet(server: SchedulerServer, options: ServerOptions): Prom
     cpuNs: () =>
       fleet.figures().then(
         ({ cpu_ns }) => cpu_ns,
-        // The thread has ended, which is told of elsewhere.
+        // The process has ended, which is told of elsewhere.
         () => null,
       ),
   };

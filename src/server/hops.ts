@@ -1,23 +1,23 @@
-import type { WorkerId } from "../base/ids.ts";
+import type { TaskId, WorkerId } from "../base/ids.ts";
 import type { TaskTable } from "../core/task-table.ts";
 import { HOP, STAMP } from "../trace/phases.ts";
 import type { Tracer } from "../trace/tracer.ts";
 import { FINISHED, type WorkerReader } from "./stream/worker-reader.ts";
 
-/** Stamps that a fleet in the same process leaves: ns of the same clock, 0 where there is none. */
-export interface FleetStamps {
-  receivedNs(worker: WorkerId, sequence: number): number;
-  reportedNs(worker: WorkerId, sequence: number): number;
+/** Takes what the server knows of a zero worker's task, until the fleet's own stamps can be had. */
+export interface FleetHops {
+  /** The `sequence`-th compute-task of `worker` (from 0) was written, and its report read. */
+  reported(worker: WorkerId, sequence: number, written_ns: number, read_ns: number, task: TaskId): void;
 }
 
 /**
- * The hops between a task's compute-task and its report. With a fleet in this process they come from its stamps,
- * with real workers from the start and stop that they report, brought to our clock by `offset_ns`.
+ * The hops between a task's compute-task and its report. With a fleet of ours they come from its stamps
+ * once the run is over, with real workers from the start and stop that they report, brought to our clock by `offset_ns`.
  */
 export class HopBook {
   readonly #tasks: TaskTable;
   /** null: real workers. */
-  fleet: FleetStamps | null = null;
+  fleet: FleetHops | null = null;
   /** Add this to a worker's time (ns since the epoch) to get the recorder's clock. */
   offset_ns = 0;
   /**
@@ -46,16 +46,7 @@ export class HopBook {
       stamps.worker(task, worker);
     }
     if (fleet !== null) {
-      const sequence = this.#tasks.sequence[task]!;
-      const received_ns = fleet.receivedNs(worker, sequence);
-      const reported_ns = fleet.reportedNs(worker, sequence);
-      if (received_ns === 0 || reported_ns === 0) return;
-      tracer.hop(HOP.writtenReceived, positive(received_ns - written_ns));
-      tracer.hop(HOP.receivedReported, positive(reported_ns - received_ns));
-      tracer.hop(HOP.reportedRead, positive(read_ns - reported_ns));
-      if (stamps === null) return;
-      stamps.stamp(task, STAMP.received, received_ns);
-      stamps.stamp(task, STAMP.reported, reported_ns);
+      fleet.reported(worker, this.#tasks.sequence[task]!, written_ns, read_ns, task);
       return;
     }
     if (reader.start_s[row] === 0 || reader.stop_s[row] === 0) return;

@@ -64,13 +64,13 @@ export class TaskStamps implements StampSink {
   }
 
   stamp(task: TaskId, stamp: Stamp, ns: number): void {
-    const row = this.#rowOf(task);
-    if (row !== NO_ROW) this.rows.stamp(row, stamp, ns);
+    const row = this.rowOf(task);
+    if (row !== null) this.rows.stamp(row, stamp, ns);
   }
 
   worker(task: TaskId, worker: WorkerId): void {
-    const row = this.#rowOf(task);
-    if (row !== NO_ROW) this.rows.worker(row, this.#indexOf(worker));
+    const row = this.rowOf(task);
+    if (row !== null) this.rows.worker(row, this.#indexOf(worker));
   }
 
   /** The key of a row as Python's `str` shows it. */
@@ -87,8 +87,10 @@ export class TaskStamps implements StampSink {
     return this.#row_count === 0 ? 0 : this.#key_ends[this.#row_count - 1]!;
   }
 
-  #rowOf(task: TaskId): number {
-    return task < this.#row_of.length ? this.#row_of[task]! : NO_ROW;
+  /** null: it has none, since there were too many, or it became known before. */
+  rowOf(task: TaskId): number | null {
+    const row = task < this.#row_of.length ? this.#row_of[task]! : NO_ROW;
+    return row === NO_ROW ? null : row;
   }
 
   /** Ids of workers that left are given out again, so a place belongs to the worker and not to its id. */

@@ -71,15 +71,14 @@ interface SchedulerCpu {
   readonly thread_account?: { readonly cpu_us: number; readonly core_wait_us: number };
 }
 
-/** The scheduler's part of it, where the fleet used `fleet_us` in this thread or in one of its own. */
+/** The scheduler's part of it, where a fleet used `fleet_us` in this thread. */
 export function schedulerCpu(
   { process_us, thread_us, core_wait_us }: CpuUsed,
   fleet_us: number,
-  fleet_thread: "own" | "same",
 ): SchedulerCpu {
   const scheduler_cpu_us = Math.max(0, process_us - fleet_us);
   if (thread_us === null || core_wait_us === null) return { scheduler_cpu_us };
-  const own_us = Math.max(0, thread_us - (fleet_thread === "same" ? fleet_us : 0));
+  const own_us = Math.max(0, thread_us - fleet_us);
   // Two clocks of the kernel: they may differ by a tick.
   return {
     scheduler_cpu_us,

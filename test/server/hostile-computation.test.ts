@@ -73,7 +73,7 @@ class Computation {
       workers: 6,
       release: "2026.8",
       flush: "turn",
-      stamps: null,
+      stamps: false,
       tracing: NO_TRACING,
       log: () => undefined,
     });

@@ -33,7 +33,7 @@ export interface Surroundings {
   readonly machine: Readonly<Record<string, string | number>>;
 }
 
-/** A fleet in a thread of the same process, whose work is none of the scheduler's. */
+/** A fleet in a process of its own beside this one. */
 export interface OwnFleet {
   readonly workers: number;
   /** CPU that it used since the last call; null where the system does not tell. */
@@ -221,7 +221,7 @@ class Session {
   #facts(meters: Meters, fleet_cpu_ns: number | null): Omit<LiveFacts, "clocks"> {
     const { cluster, scheduler } = this.#parts;
     const { version, machine } = this.#options;
-    const cpu = schedulerCpu(meters.cpuUsed(), (fleet_cpu_ns ?? 0) / 1e3, "own");
+    const cpu = schedulerCpu(meters.cpuUsed(), 0);
     const peers = [...cluster.workers.values(), ...cluster.clients.values()];
     return {
       trace: this.#options.trace,

@@ -32,7 +32,7 @@ export interface LiveFacts {
   readonly scheduler_thread_cpu_us: number | null;
   /** Null where no graph was unpacked, or the system does not tell. */
   readonly unpacker_cpu_us: number | null;
-  /** CPU of the fleet's thread beside the server's; null: there is none, or the system does not tell. */
+  /** CPU of the fleet's process beside the server's; null: there is none, or the system does not tell. */
   readonly fleet_cpu_ns: number | null;
   readonly rss_max_bytes: number;
   readonly dependencies: number;

@@ -62,12 +62,3 @@ test("delays are at most as many as were asked for, none once disarmed, and coun
   work(tracer);
   expect(plant.within(0, recorder.now()).delays).toBe(3);
 });
-
-test("another thread's view of the same memory plants what was armed here", () => {
-  const { plant } = rig();
-  const view = new Plant(plant.memory);
-  plant.arm(PHASE.worker, 250, 10);
-  expect([view.dueNs(PHASE.worker), view.dueNs(PHASE.decode)]).toEqual([250, 0]);
-  view.record(10, 30);
-  expect(plant.within(0, 100)).toEqual({ delays: 1, measured_ns: 20 });
-});

@@ -77,7 +77,7 @@ async function startFleet(address: string, options: Partial<FleetOptions>): Prom
     workers: 24,
     release: "2026.8",
     flush: "turn",
-    stamps: null,
+    stamps: false,
     tracing: NO_TRACING,
     log: (text) => log.push(text),
     ...options,

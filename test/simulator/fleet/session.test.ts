@@ -52,7 +52,7 @@ async function start(
     workers,
     release,
     flush: "turn",
-    stamps: null,
+    stamps: false,
     client: true,
     trace: false,
   } as const;

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { RELEASES, type Release } from "../../../simulator/fleet/release.ts";
-import { createStampMemory, StampReader, StampRing } from "../../../simulator/fleet/stamps.ts";
+import { StampLog } from "../../../simulator/fleet/stamps.ts";
 import { decodeMessage } from "../../../src/protocol/message.ts";
 import { WireMap, type WireValue } from "../../../src/protocol/values.ts";
 import { computeTask, framed, golden, plain, WorkerBench } from "./support.ts";
@@ -271,18 +271,22 @@ describe("a zero worker", () => {
   });
 
   test("stamps the n-th task of its stream when it came and when its report left", () => {
-    const memory = createStampMemory(2, 8);
-    const bench = new WorkerBench("2026.8", { workers: 2, stamps: new StampRing(memory) });
-    const reader = new StampReader(memory);
+    const stamps = new StampLog(2);
+    const bench = new WorkerBench("2026.8", { workers: 2, stamps });
     bench.workers[1]!.receive(framed([computeTask("2026.8", "a"), computeTask("2026.8", "b")]));
     bench.clock.now_ns = 6e9;
-    expect([reader.receivedNs(1, 1), reader.reportedNs(1, 1), reader.receivedNs(1, 2)]).toEqual([5e9, 0, 0]);
     bench.endTurn();
-    bench.tell(1, ...Array.from({ length: 7 }, (_, i) => computeTask("2026.8", `c${i}`)));
-    expect([reader.receivedNs(1, 1), reader.reportedNs(1, 1)]).toEqual([5e9, 6e9]);
-    expect([reader.receivedNs(1, 0), reader.receivedNs(1, 8), reader.reportedNs(1, 8)]).toEqual([
-      0, 6e9, 6e9,
-    ]);
-    expect(reader.receivedNs(0, 0)).toBe(0);
+    bench.tell(1, ...Array.from({ length: 100 }, (_, i) => computeTask("2026.8", `c${i}`)));
+    const [idle, busy] = stamps.take();
+    expect(idle).toEqual({ first: 0, pairs: new Float64Array() });
+    expect(busy!.pairs).toHaveLength(204);
+    expect([busy!.first, ...busy!.pairs.slice(0, 5)]).toEqual([0, 5e9, 6e9, 5e9, 6e9, 6e9]);
+    // Taken in the middle: what was received before is no longer anyone's.
+    bench.workers[1]!.receive(framed([computeTask("2026.8", "d")]));
+    stamps.take();
+    bench.clock.now_ns = 7e9;
+    bench.endTurn();
+    bench.tell(1, computeTask("2026.8", "e"));
+    expect(stamps.take()[1]).toEqual({ first: 103, pairs: Float64Array.of(7e9, 7e9) });
   });
 });
