@@ -77,7 +77,7 @@ export class WireRunner implements Runner {
       }),
       version,
       probe,
-      ...(memory === null ? {} : { memory }),
+      ...(memory === null ? {} : { transport: memory }),
     });
     const address = await server.start();
     const session: SessionOptions = {

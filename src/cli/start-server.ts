@@ -29,7 +29,7 @@ export async function startServer(
     settings: options.settings,
     log: options.log,
     version: rsdsVersion(),
-    machine: { ...machineFacts() },
+    machine_facts: { ...machineFacts() },
     probe: new Probe(),
   });
   server.diagnostics.story.start();

@@ -1,7 +1,9 @@
+import type { Machine } from "../base/machine.ts";
 import { ProtocolError } from "../protocol/errors.ts";
 import { type FramedMessage, type FrameLimits, frameMessage } from "../protocol/frames.ts";
 import { type Handshake, handshake, parseHandshake } from "../protocol/handshake.ts";
 import { decodeMessage, encodeMessage } from "../protocol/message.ts";
+import { REAL_MACHINE } from "../trace/machine.ts";
 import { type Connection, waitForOwner, waitForOwnerToClose } from "./connection.ts";
 
 /** Bounds of a peer's first message. A real handshake is one frame of less than 100 bytes. */
@@ -21,8 +23,9 @@ const HANDSHAKE_LIMITS: HandshakeLimits = { handshake_ms: 30_000 };
 export function handshakeAsListener(
   connection: Connection,
   limits: HandshakeLimits = HANDSHAKE_LIMITS,
+  machine: Machine = REAL_MACHINE,
 ): Promise<Connection> {
-  return shakeHands(connection, limits);
+  return shakeHands(connection, limits, machine);
 }
 
 /**
@@ -32,8 +35,9 @@ export function handshakeAsListener(
 export function handshakeAsConnector(
   connection: Connection,
   limits: HandshakeLimits = HANDSHAKE_LIMITS,
+  machine: Machine = REAL_MACHINE,
 ): Promise<Connection> {
-  return shakeHands(connection, limits);
+  return shakeHands(connection, limits, machine);
 }
 
 /** The connection ended before the peer had said who it is; whose fault that is, `reason` tells. */
@@ -47,18 +51,17 @@ export class HandshakeCutShort extends ProtocolError {
   }
 }
 
-function shakeHands(connection: Connection, limits: HandshakeLimits): Promise<Connection> {
+function shakeHands(connection: Connection, limits: HandshakeLimits, machine: Machine): Promise<Connection> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(
-      () => connection.destroy(`no handshake within ${limits.handshake_ms} ms`),
-      limits.handshake_ms,
+    const timer = machine.after(limits.handshake_ms, () =>
+      connection.destroy(`no handshake within ${limits.handshake_ms} ms`),
     );
     connection.onClose = (reason) => {
-      clearTimeout(timer);
+      machine.cancel(timer);
       reject(new HandshakeCutShort(connection.peer, reason));
     };
     connection.onMessage = (message) => {
-      clearTimeout(timer);
+      machine.cancel(timer);
       readHandshake(message);
       connection.onMessage = waitForOwner;
       connection.onClose = waitForOwnerToClose;

@@ -1,5 +1,7 @@
 import type { Clock } from "../base/clock.ts";
+import type { Machine, Timer } from "../base/machine.ts";
 import type { Scheduler } from "../core/scheduler.ts";
+import { REAL_MACHINE } from "../trace/machine.ts";
 import { PHASE } from "../trace/phases.ts";
 import type { Cause, Probe } from "../trace/tracer.ts";
 import type { StreamOutbox } from "./stream/outbox.ts";
@@ -18,7 +20,8 @@ export class TurnLoop {
   readonly #probe: Probe;
   readonly #on_bug: (error: unknown) => void;
   #pending = false;
-  #wake: NodeJS.Timeout | null = null;
+  readonly #machine: Machine;
+  #wake: Timer | null = null;
   #closed = false;
   #cause: Cause = "other";
   /** Turns taken so far. */
@@ -37,7 +40,9 @@ export class TurnLoop {
     clock: Clock,
     probe: Probe,
     onBug: (error: unknown) => void,
+    machine: Machine = REAL_MACHINE,
   ) {
+    this.#machine = machine;
     this.#on_bug = onBug;
     this.#scheduler = scheduler;
     this.#outbox = outbox;
@@ -54,12 +59,12 @@ export class TurnLoop {
     if (cause === "read") this.#cause = "read";
     if (this.#pending || this.#closed) return;
     this.#pending = true;
-    setImmediate(this.#turn);
+    this.#machine.soon(this.#turn);
   }
 
   close(): void {
     this.#closed = true;
-    if (this.#wake !== null) clearTimeout(this.#wake);
+    this.#machine.cancel(this.#wake);
   }
 
   #run(): void {
@@ -91,10 +96,10 @@ export class TurnLoop {
   #wakeAt(at_ns: number): void {
     if (this.#wake !== null) return;
     const delay_ms = Math.min(DELAY_MS_MAX, Math.max(1, Math.ceil((at_ns - this.#scheduler.now_ns) / 1e6)));
-    this.#wake = setTimeout(() => {
+    this.#wake = this.#machine.after(delay_ms, () => {
       this.#wake = null;
       this.touch();
-    }, delay_ms);
+    });
     // A look at the balance alone is no reason to keep the process.
     this.#wake.unref();
   }

@@ -1,11 +1,12 @@
-import { randomBytes } from "node:crypto";
+import type { Clock } from "../base/clock.ts";
+import type { Machine } from "../base/machine.ts";
 import type { Listener, Transport } from "../comm/connection.ts";
 import { handshakeAsConnector, handshakeAsListener } from "../comm/handshake.ts";
-import type { MemoryTransport } from "../comm/memory.ts";
 import { Scheduler } from "../core/scheduler.ts";
 import { validate } from "../core/validate.ts";
 import { createPolicy } from "../schedulers/index.ts";
 import { MonotonicClock } from "../trace/clock.ts";
+import { REAL_MACHINE } from "../trace/machine.ts";
 import type { Probe } from "../trace/tracer.ts";
 import { UnpackError } from "../unpacker/graph.ts";
 import { UnpackerPool } from "../unpacker/unpacker.ts";
@@ -56,11 +57,15 @@ export interface SchedulerServerOptions {
   readonly log: Log;
   readonly version: string;
   /** What a profile says of the machine; nothing unless given. */
-  readonly machine?: Readonly<Record<string, string | number>>;
+  readonly machine_facts?: Readonly<Record<string, string | number>>;
   /** Off, or on, or switched while it runs. */
   readonly probe: Probe;
-  /** For `inproc://` addresses: the transport that the peers share with the server. */
-  readonly memory?: MemoryTransport;
+  /** Where peers are to be reached by another way than the addresses' own: in this process, or in a simulation. */
+  readonly transport?: Transport;
+  /** Absent: the machine's own. */
+  readonly clock?: Clock;
+  /** Absent: this one. */
+  readonly machine?: Machine;
 }
 
 /**
@@ -86,6 +91,7 @@ export class SchedulerServer {
   /** Switches the tracing on and off; zero runs, which have a tracer from the start, leave it alone. */
   readonly live: LiveTrace;
   readonly #options: SchedulerServerOptions;
+  readonly #machine: Machine;
   #listener: Listener | null = null;
   #unpacker: UnpackerPool | null = null;
   #finish: (reason: string) => void = () => undefined;
@@ -99,20 +105,23 @@ export class SchedulerServer {
     const { probe, log, limits, settings = DEFAULT_SERVER_SETTINGS } = options;
     this.#options = options;
     this.probe = probe;
-    const clock = new MonotonicClock();
+    const clock = options.clock ?? new MonotonicClock();
+    const machine = options.machine ?? REAL_MACHINE;
+    this.#machine = machine;
+    const now_ms = (): number => machine.wall_ms();
     const types = new TypeTable();
     this.outbox = new StreamOutbox(types, clock, probe, limits.stream_pending_bytes_max);
     this.scheduler = new Scheduler({
       policy: createPolicy(options.scheduler, options.seed),
       outbox: this.outbox,
       // Clients choose the keys: without a secret seed they could choose them to collide.
-      key_seed: randomBytes(4).readInt32LE(),
+      key_seed: machine.secret(),
       allowed_failures: settings.allowed_failures,
       actor_lost: serializedException("Worker holding Actor was lost"),
       probe,
     });
     this.outbox.attach(this.scheduler.books);
-    this.loop = new TurnLoop(this.scheduler, this.outbox, clock, probe, (error) => this.#bug(error));
+    this.loop = new TurnLoop(this.scheduler, this.outbox, clock, probe, (error) => this.#bug(error), machine);
     this.cluster = new CoreCluster(this.scheduler, this.outbox, this.loop, log);
     this.hops = new HopBook(this.scheduler.books.tasks);
     const { scheduler, cluster, outbox, loop, hops } = this;
@@ -125,34 +134,33 @@ export class SchedulerServer {
       probe,
       log,
       unpacker: () => this.#pool(),
-      now_ms: Date.now,
+      now_ms,
     });
     const { intake } = this;
     const reports = new Reports(scheduler);
     const stream_parts = { scheduler, cluster, outbox, loop, intake, types, clock, probe, hops, reports };
     this.streams = new Streams(stream_parts);
-    const { memory } = settings;
-    const memory_old_ms = memory.old_ms;
-    this.diagnostics = new Diagnostics({ ...stream_parts, memory_old_ms, now_ms: Date.now });
+    const memory_old_ms = settings.memory.old_ms;
+    this.diagnostics = new Diagnostics({ ...stream_parts, memory_old_ms, now_ms });
+    const cold_parts = { ...stream_parts, diagnostics: this.diagnostics, log, machine, now_ms };
+    const { pickle: allowed } = settings;
     this.python = new PythonSide({
-      ...stream_parts,
-      diagnostics: this.diagnostics,
+      ...cold_parts,
       unpacker: () => this.#pool(),
       python: options.python,
-      allowed: settings.pickle,
-      log,
-      now_ms: Date.now,
+      allowed,
     });
     this.memory = new MemoryControl({
-      ...stream_parts,
-      diagnostics: this.diagnostics,
-      settings: memory,
+      ...cold_parts,
+      settings: settings.memory,
       group: (key, workers) => this.python.groupWorkers(key, workers),
-      log,
-      now_ms: Date.now,
     });
-    this.transport = transportOf(options, settings);
-    this.live = new LiveTrace(this, { clock, version: options.version, machine: options.machine ?? {} });
+    this.transport = options.transport ?? transportOf(options, settings);
+    this.live = new LiveTrace(this, {
+      clock,
+      version: options.version,
+      machine: options.machine_facts ?? {},
+    });
     this.finished = new Promise((resolve) => {
       this.#finish = resolve;
     });
@@ -166,10 +174,18 @@ export class SchedulerServer {
     const { log } = this.#options;
     this.streams.context = this.peers.context;
     const timeout_ms = settings.no_workers_timeout_ms;
+    const machine = this.#machine;
     this.#unrunnable =
       timeout_ms === null
         ? null
-        : new UnrunnableTasks({ scheduler, loop, log, timeout_ms, events: this.peers.context.events });
+        : new UnrunnableTasks({
+            scheduler,
+            loop,
+            log,
+            machine,
+            timeout_ms,
+            events: this.peers.context.events,
+          });
     this.#unrunnable?.start();
     this.python.table = this.peers.handlers;
     this.python.attach(this.peers.context);
@@ -185,6 +201,7 @@ export class SchedulerServer {
   /** What stands around the hot path: everything that it needs has been made. */
   #peerServer(): PeerServer {
     const { limits, log, version, settings = DEFAULT_SERVER_SETTINGS } = this.#options;
+    const machine = this.#machine;
     return new PeerServer({
       cluster: this.cluster,
       shuffles: new Shuffles({
@@ -199,8 +216,10 @@ export class SchedulerServer {
       live: this.live,
       transport: this.transport,
       handshake: {
-        listener: (connection) => handshakeAsListener(connection, { handshake_ms: limits.handshake_ms }),
-        connector: (connection) => handshakeAsConnector(connection, { handshake_ms: limits.handshake_ms }),
+        listener: (connection) =>
+          handshakeAsListener(connection, { handshake_ms: limits.handshake_ms }, machine),
+        connector: (connection) =>
+          handshakeAsConnector(connection, { handshake_ms: limits.handshake_ms }, machine),
       },
       handlers: new Map([
         ...this.diagnostics.handlers,
@@ -211,6 +230,7 @@ export class SchedulerServer {
       limits,
       settings,
       log,
+      machine,
       version,
       shutdown: (reason) => void this.close(reason),
     });

@@ -14,14 +14,12 @@ interface TransportParts {
   readonly probe: Probe;
   readonly limits: PeerLimits;
   readonly log: Log;
-  /** For `inproc://` addresses: the transport that the peers share with the server. */
-  readonly memory?: MemoryTransport;
 }
 
 /** How a server reaches its peers, and they it: by whatever scheme an address has, as far as it is allowed. */
 export function transportOf(parts: TransportParts, settings: ServerSettings): Transport {
-  const { listen_address, limits, log, memory, probe } = parts;
-  if (listen_address.startsWith("inproc://")) return memory ?? new MemoryTransport({ probe });
+  const { listen_address, limits, log, probe } = parts;
+  if (listen_address.startsWith("inproc://")) return new MemoryTransport({ probe });
   const { connect_ms, require_encryption, socket_backlog: backlog, tls } = settings;
   const { handshake_ms } = limits;
   const common = {

@@ -1,4 +1,5 @@
 import type { TaskId } from "../../base/ids.ts";
+import type { Machine, Timer } from "../../base/machine.ts";
 import type { TaskError } from "../../core/books.ts";
 import type { Scheduler } from "../../core/scheduler.ts";
 import { QUEUED } from "../../core/states.ts";
@@ -18,29 +19,31 @@ export interface UnrunnableParts {
   readonly loop: TurnLoop;
   readonly events: EventBroker;
   readonly log: Log;
+  readonly machine: Machine;
   readonly timeout_ms: number;
 }
 
 /** Errs tasks that no worker could take for too long (`distributed.scheduler.no-workers-timeout`). */
 export class UnrunnableTasks {
   readonly #parts: UnrunnableParts;
-  /** Since when each waits, by the clock of {@link performance}. */
+  /** Since when each waits, by {@link Machine.now_ms}. */
   #since = new Map<TaskId, number>();
   /** Since when no worker runs while tasks wait for one; null: one does, or none waits. */
   #no_workers_since: number | null = null;
-  #timer: NodeJS.Timeout | null = null;
+  #timer: Timer | null = null;
 
   constructor(parts: UnrunnableParts) {
     this.#parts = parts;
   }
 
   start(): void {
-    this.#timer = setInterval(() => this.check(performance.now()), CHECK_MS);
+    const { machine } = this.#parts;
+    this.#timer = machine.every(CHECK_MS, () => this.check(machine.now_ms()));
     this.#timer.unref();
   }
 
   close(): void {
-    if (this.#timer !== null) clearInterval(this.#timer);
+    this.#parts.machine.cancel(this.#timer);
   }
 
   check(now_ms: number): void {

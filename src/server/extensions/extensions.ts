@@ -1,3 +1,4 @@
+import type { Machine } from "../../base/machine.ts";
 import type { ClientPeer, Cluster, WorkerPeer } from "../peers/cluster.ts";
 import type { Log } from "../peers/log.ts";
 import type { Handler } from "../rpc/context.ts";
@@ -20,10 +21,10 @@ export class Extensions {
   readonly flags = new Flags();
   readonly pubsub: PubSub;
 
-  constructor(cluster: Cluster, log: Log) {
+  constructor(cluster: Cluster, log: Log, machine: Machine) {
     this.queues = new Queues(cluster);
-    this.variables = new Variables(cluster);
-    this.semaphores = new Semaphores(log);
+    this.variables = new Variables(cluster, machine);
+    this.semaphores = new Semaphores(log, machine);
     this.pubsub = new PubSub(cluster);
   }
 

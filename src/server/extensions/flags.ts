@@ -16,7 +16,7 @@ export class Flags {
   /** `event_wait {name, timeout?}`: true once it is set, false after the time-out. */
   async wait(request: Request, channel: Channel): Promise<WireValue> {
     const id = nameId(request.value("name"));
-    const deadline = new Deadline(request);
+    const deadline = new Deadline(request, channel);
     const flag = this.#flag(id);
     if (flag.set) return true;
     try {

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { type KeyBytes, keyText } from "../../protocol/keys.ts";
 import { RawValue, WireMap, type WireValue } from "../../protocol/values.ts";
 import { type Channel, ChannelClosedError } from "../peers/channel.ts";
@@ -26,7 +25,7 @@ export async function itemOf(
   if (request.value("key") === null) return { data: request.value("data") };
   const key = request.key("key");
   while (cluster.taskState(key) === null) {
-    await sleep(KNOWN_CHECK_MS);
+    await channel.machine.sleep(KNOWN_CHECK_MS);
     if (channel.closed !== null) throw new ChannelClosedError(channel.closed);
     if (deadline.expired) throw timeoutError(`Task ${keyText(key)} unknown to scheduler.`);
   }

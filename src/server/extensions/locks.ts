@@ -22,7 +22,7 @@ export class Locks {
   async acquire(request: Request, channel: Channel): Promise<WireValue> {
     const name = nameId(request.value("name"));
     const holder = nameId(request.value("id"));
-    const deadline = new Deadline(request);
+    const deadline = new Deadline(request, channel);
     const lock = this.#locks.get(name);
     if (lock === undefined) {
       this.#locks.set(name, { holder, acquirers: new Waiters() });

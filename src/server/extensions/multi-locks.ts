@@ -27,7 +27,7 @@ export class MultiLocks {
   async acquire(request: Request, channel: Channel): Promise<WireValue> {
     const names = new Set(request.list("locks").map(nameId));
     const id = nameId(request.value("id"));
-    const deadline = new Deadline(request);
+    const deadline = new Deadline(request, channel);
     // A lock that is named twice is one lock: Dask would wait for it behind itself.
     const wanted = Math.min(request.optionalNumber("num_locks") ?? names.size, names.size);
     if (wanted <= 0) throw new PythonError("ValueError", "multi_lock_acquire: at least one lock is needed");

@@ -58,7 +58,7 @@ export class Queues {
   /** `queue_put {name, key? | data?, timeout?}` */
   async put(request: Request, channel: Channel): Promise<WireValue> {
     const name = request.value("name");
-    const deadline = new Deadline(request);
+    const deadline = new Deadline(request, channel);
     const item = await itemOf(request, this.#cluster, channel, deadline);
     if ("key" in item) this.#hold(name, item.key);
     try {
@@ -85,7 +85,7 @@ export class Queues {
       return items.map((item) => itemReply(item, this.#cluster));
     }
     const count = batch === null || batch === false ? 0 : (request.optionalNumber("batch") ?? 0);
-    const deadline = new Deadline(request);
+    const deadline = new Deadline(request, channel);
     if (count === 0) return itemReply(await this.#next(queue, channel, deadline), this.#cluster);
     if (deadline.remaining_ms !== null)
       throw new PythonError(

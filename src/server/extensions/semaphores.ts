@@ -1,3 +1,4 @@
+import type { Machine, Timer } from "../../base/machine.ts";
 import { pythonRepr } from "../../protocol/python-repr.ts";
 import type { WireValue } from "../../protocol/values.ts";
 import type { Channel } from "../peers/channel.ts";
@@ -30,9 +31,11 @@ interface Semaphore {
 export class Semaphores {
   readonly #log: Log;
   readonly #semaphores = new Map<string, Semaphore>();
-  #timer: NodeJS.Timeout | null = null;
+  readonly #machine: Machine;
+  #timer: Timer | null = null;
 
-  constructor(log: Log) {
+  constructor(log: Log, machine: Machine) {
+    this.#machine = machine;
     this.#log = log;
   }
 
@@ -66,12 +69,12 @@ export class Semaphores {
   async acquire(request: Request, channel: Channel): Promise<WireValue> {
     const name = request.value("name");
     const lease_id = request.string("lease_id");
-    const deadline = new Deadline(request);
+    const deadline = new Deadline(request, channel);
     for (;;) {
       const semaphore = this.#semaphores.get(nameId(name));
       if (semaphore === undefined) throw unknown(name);
       if (semaphore.leases.has(lease_id) || semaphore.leases.size < semaphore.leases_max) {
-        semaphore.leases.set(lease_id, performance.now());
+        semaphore.leases.set(lease_id, this.#machine.now_ms());
         this.#watchLeases();
         return true;
       }
@@ -112,7 +115,7 @@ export class Semaphores {
             "and may cause overbooking of the semaphore! This is often caused by long-running GIL-holding in the " +
             "task which acquired the lease.",
         );
-      semaphore.leases.set(lease_id, performance.now());
+      semaphore.leases.set(lease_id, this.#machine.now_ms());
     }
     this.#watchLeases();
     return null;
@@ -140,7 +143,7 @@ export class Semaphores {
   /** Comes back when the first lease may have run out, if any can. */
   #watchLeases(): void {
     if (this.#timer !== null) return;
-    const now_ms = performance.now();
+    const now_ms = this.#machine.now_ms();
     let due_ms = Number.POSITIVE_INFINITY;
     for (const { leases, lease_timeout_ms } of this.#semaphores.values())
       if (lease_timeout_ms !== null)
@@ -148,13 +151,13 @@ export class Semaphores {
           due_ms = Math.min(due_ms, refreshed_ms + lease_timeout_ms - now_ms);
     if (due_ms === Number.POSITIVE_INFINITY) return;
     const wait_ms = Math.min(CHECK_MS_MAX, Math.max(CHECK_MS_MIN, Math.ceil(due_ms) + 1));
-    this.#timer = setTimeout(() => this.#endLeases(), wait_ms);
+    this.#timer = this.#machine.after(wait_ms, () => this.#endLeases());
     this.#timer.unref();
   }
 
   #endLeases(): void {
     this.#timer = null;
-    const now_ms = performance.now();
+    const now_ms = this.#machine.now_ms();
     for (const { name, leases, lease_timeout_ms, acquirers } of this.#semaphores.values()) {
       if (lease_timeout_ms === null) continue;
       for (const [lease_id, refreshed_ms] of leases) {

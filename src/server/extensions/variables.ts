@@ -1,4 +1,4 @@
-import { randomUUID } from "node:crypto";
+import type { Machine } from "../../base/machine.ts";
 import type { KeyBytes } from "../../protocol/keys.ts";
 import type { WireValue } from "../../protocol/values.ts";
 import type { Channel } from "../peers/channel.ts";
@@ -30,16 +30,18 @@ interface Variable {
  */
 export class Variables {
   readonly #cluster: Cluster;
+  readonly #machine: Machine;
   readonly #variables = new Map<string, Variable>();
 
-  constructor(cluster: Cluster) {
+  constructor(cluster: Cluster, machine: Machine) {
+    this.#machine = machine;
     this.#cluster = cluster;
   }
 
   /** `variable_set {name, key? | data?, timeout?}` */
   async set(request: Request, channel: Channel): Promise<WireValue> {
     const name = request.value("name");
-    const item = await itemOf(request, this.#cluster, channel, new Deadline(request));
+    const item = await itemOf(request, this.#cluster, channel, new Deadline(request, channel));
     const variable = this.#variable(name);
     const before = variable.item;
     variable.item = item;
@@ -53,7 +55,7 @@ export class Variables {
   async get(request: Request, channel: Channel): Promise<WireValue> {
     const name = request.value("name");
     const client = request.optionalString("client");
-    const deadline = new Deadline(request);
+    const deadline = new Deadline(request, channel);
     for (;;) {
       const variable = this.#variable(name);
       if (variable.item !== null) return this.#read(variable, variable.item, client);
@@ -96,7 +98,7 @@ export class Variables {
   #read(variable: Variable, item: Item, client: string | null): WireValue {
     const reply = itemReply(item, this.#cluster);
     if (!("key" in item)) return reply;
-    const token = randomUUID().replaceAll("-", "");
+    const token = this.#machine.uuid().replaceAll("-", "");
     this.#hold(variable, item.key).unconfirmed.set(token, client);
     return reply.set("token", token);
   }

@@ -1,3 +1,4 @@
+import type { Machine, Timer } from "../../base/machine.ts";
 import { packValue } from "../../protocol/msgpack.ts";
 import { pythonRepr } from "../../protocol/python-repr.ts";
 import type { WireValue } from "../../protocol/values.ts";
@@ -36,11 +37,11 @@ export class Waiters<T> {
     if (channel.closed !== null) return Promise.reject(new ChannelClosedError(channel.closed));
     if (timeout_ms !== null && timeout_ms <= 0) return Promise.resolve(TIMED_OUT);
     return new Promise((resolve, reject) => {
-      let timer: NodeJS.Timeout | null = null;
+      let timer: Timer | null = null;
       const over = (): void => {
         this.#waiters.delete(waiter);
         channel.watch(null);
-        if (timer !== null) clearTimeout(timer);
+        channel.machine.cancel(timer);
       };
       const waiter: Waiter<T> = {
         resolve: (value) => {
@@ -54,7 +55,7 @@ export class Waiters<T> {
       };
       this.#waiters.add(waiter);
       if (timeout_ms !== null && timeout_ms <= DELAY_MS_MAX)
-        timer = setTimeout(() => waiter.resolve(TIMED_OUT), timeout_ms);
+        timer = channel.machine.after(timeout_ms, () => waiter.resolve(TIMED_OUT));
       channel.watch(() => waiter.reject(new ChannelClosedError("the connection ended")));
     });
   }
@@ -80,21 +81,23 @@ export class Waiters<T> {
 
 /** How long a request may still wait. */
 export class Deadline {
+  readonly #machine: Machine;
   readonly #end_ms: number | null;
 
   /** The field `timeout`, in seconds or as text such as `30 s`; absent or None: no end. */
-  constructor(request: Request) {
+  constructor(request: Request, channel: Channel) {
+    this.#machine = channel.machine;
     const timeout = request.value("timeout");
     if (timeout !== null && typeof timeout !== "string") request.optionalNumber("timeout");
-    this.#end_ms = timeout === null ? null : performance.now() + timeoutMs(timeout);
+    this.#end_ms = timeout === null ? null : this.#machine.now_ms() + timeoutMs(timeout);
   }
 
   get remaining_ms(): number | null {
-    return this.#end_ms === null ? null : this.#end_ms - performance.now();
+    return this.#end_ms === null ? null : this.#end_ms - this.#machine.now_ms();
   }
 
   get expired(): boolean {
-    return this.#end_ms !== null && performance.now() >= this.#end_ms;
+    return this.#end_ms !== null && this.#machine.now_ms() >= this.#end_ms;
   }
 }
 

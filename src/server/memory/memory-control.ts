@@ -1,3 +1,4 @@
+import type { Machine } from "../../base/machine.ts";
 import { WireMap, type WireValue } from "../../protocol/values.ts";
 import type { CoreCluster } from "../core-cluster.ts";
 import type { Diagnostics } from "../diagnostics/diagnostics.ts";
@@ -21,7 +22,7 @@ export interface MemoryControlParts {
   readonly settings: MemorySettings;
   readonly group: ScalingParts["group"];
   readonly log: Log;
-  readonly now_ms: () => number;
+  readonly machine: Machine;
 }
 
 /** While a worker retires without a manager that runs anyway, one runs so often. */
@@ -73,9 +74,9 @@ export class MemoryControl {
   }
 
   #newManager(): MemoryManager {
-    const { cluster, diagnostics, log, now_ms, settings } = this.#parts;
+    const { cluster, diagnostics, log, machine, settings } = this.#parts;
     const { inspector, memory } = diagnostics;
-    return new MemoryManager({ inspector, cluster, memory, log, now_ms, measure: settings.manager.measure });
+    return new MemoryManager({ inspector, cluster, memory, log, machine, measure: settings.manager.measure });
   }
 
   /** `amm_handler {method}`: start, stop, run_once, running. */
@@ -159,7 +160,7 @@ export class MemoryControl {
     do {
       const held = cluster.workers.get(peer.address) === peer ? cluster.hasWhat(peer).length : 0;
       const poll_ms = Math.max(RETIRE_POLL_MS_MIN, Math.min(RETIRE_POLL_MS_MAX, (1000 * held) / 400));
-      await new Promise((resolve) => setTimeout(resolve, poll_ms));
+      await context.machine.sleep(poll_ms);
     } while (!policy.done(manager));
     manager.policies.delete(policy);
     const identity = workerIdentity(peer);

@@ -1,4 +1,5 @@
 import type { TaskId } from "../../base/ids.ts";
+import type { Machine, Timer } from "../../base/machine.ts";
 import { MEMORY } from "../../core/states.ts";
 import { WireMap } from "../../protocol/values.ts";
 import type { CoreCluster } from "../core-cluster.ts";
@@ -27,7 +28,7 @@ export interface MemoryManagerParts {
   readonly log: Log;
   /** What workers are compared by. */
   readonly measure: keyof MemoryState;
-  readonly now_ms: () => number;
+  readonly machine: Machine;
 }
 
 interface Pending {
@@ -50,7 +51,7 @@ export class MemoryManager {
   readonly parts: MemoryManagerParts;
   /** Memory of each worker as it will be once all that was granted is done, bytes. */
   readonly #bytes = new Map<WorkerPeer, number>();
-  #timer: NodeJS.Timeout | null = null;
+  #timer: Timer | null = null;
 
   constructor(parts: MemoryManagerParts) {
     this.parts = parts;
@@ -62,12 +63,12 @@ export class MemoryManager {
 
   start(interval_ms: number): void {
     if (this.#timer !== null) return;
-    this.#timer = setInterval(() => this.runOnce(), Math.max(1, interval_ms));
+    this.#timer = this.parts.machine.every(Math.max(1, interval_ms), () => this.runOnce());
     this.#timer.unref();
   }
 
   stop(): void {
-    if (this.#timer !== null) clearInterval(this.#timer);
+    this.parts.machine.cancel(this.#timer);
     this.#timer = null;
   }
 
@@ -164,14 +165,14 @@ export class MemoryManager {
   }
 
   #enact(): void {
-    const { inspector, cluster, now_ms } = this.parts;
+    const { inspector, cluster, machine } = this.parts;
     const copies = new Map<WorkerPeer, TaskId[]>();
     const drops = new Map<WorkerPeer, TaskId[]>();
     for (const [task, pending] of this.pending) {
       for (const peer of pending.copies) listed(copies, peer).push(task);
       for (const peer of pending.drops) listed(drops, peer).push(task);
     }
-    const stimulus_id = `active_memory_manager-${now_ms() / 1000}`;
+    const stimulus_id = `active_memory_manager-${machine.wall_ms() / 1000}`;
     for (const [peer, tasks] of copies) {
       const who_has = keyMap(tasks.map((task) => [inspector.key(task), inspector.holders(task)] as const));
       const sizes = tasks.map((task) => [inspector.key(task), inspector.books.tasks.nbytes[task]!] as const);

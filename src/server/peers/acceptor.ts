@@ -55,14 +55,14 @@ export class Acceptor {
   }
 
   async #serve(connection: Connection): Promise<void> {
-    const { limits } = this.#context;
+    const { limits, machine } = this.#context;
     const ready = await this.#handshake(connection);
-    const channel = new Channel(ready);
-    const timer = setTimeout(() => {
+    const channel = new Channel(ready, machine);
+    const timer = machine.after(limits.first_message_ms, () => {
       this.#drop(connection, `asked for nothing within ${limits.first_message_ms} ms`);
-    }, limits.first_message_ms);
+    });
     const first = await channel.peek();
-    clearTimeout(timer);
+    machine.cancel(timer);
     const handed_over = first && (await serveRequests(channel, this.#table, this.#context));
     if (handed_over) return;
     if (channel.closed !== null) this.#noteEnd(connection, channel.closed);

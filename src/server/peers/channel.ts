@@ -1,7 +1,9 @@
+import type { Machine } from "../../base/machine.ts";
 import type { Connection } from "../../comm/connection.ts";
 import { type FramedMessage, frameMessage } from "../../protocol/frames.ts";
 import { encodeMessage } from "../../protocol/message.ts";
 import type { WireValue } from "../../protocol/values.ts";
+import { REAL_MACHINE } from "../../trace/machine.ts";
 
 /** The other side is gone, or never was there. */
 export class ChannelClosedError extends Error {
@@ -14,13 +16,16 @@ export class ChannelClosedError extends Error {
  */
 export class Channel {
   readonly connection: Connection;
+  /** Whose time passes while somebody waits here. */
+  readonly machine: Machine;
   #closed: string | null = null;
   #waiting: FramedMessage[] = [];
   #reader: ((message: FramedMessage | null) => void) | null = null;
   #drained: (() => void) | null = null;
   #on_end: (() => void) | null = null;
 
-  constructor(connection: Connection) {
+  constructor(connection: Connection, machine: Machine = REAL_MACHINE) {
+    this.machine = machine;
     this.connection = connection;
     connection.onMessage = (message) => this.#accept(message);
     connection.onClose = (reason) => this.#end(reason);
@@ -65,12 +70,12 @@ export class Channel {
   async drained(pending_bytes_max: number, stall_ms: number): Promise<boolean> {
     if (this.connection.pending_bytes <= pending_bytes_max || this.#closed !== null) return true;
     return new Promise((resolve) => {
-      const timer = setTimeout(() => {
+      const timer = this.machine.after(stall_ms, () => {
         this.#drained = null;
         resolve(false);
-      }, stall_ms);
+      });
       this.#drained = () => {
-        clearTimeout(timer);
+        this.machine.cancel(timer);
         resolve(true);
       };
     });

@@ -1,8 +1,9 @@
-import { randomUUID } from "node:crypto";
+import type { Machine, Timer } from "../../base/machine.ts";
 import type { Connection, Transport } from "../../comm/connection.ts";
 import { frameMessage } from "../../protocol/frames.ts";
 import { encodeMessage } from "../../protocol/message.ts";
 import { WireMap } from "../../protocol/values.ts";
+import { REAL_MACHINE } from "../../trace/machine.ts";
 
 import { Extensions } from "../extensions/extensions.ts";
 
@@ -55,8 +56,8 @@ export interface PeerServerParts {
   readonly settings?: ServerSettings;
   readonly log: Log;
   readonly version: string;
-  /** Milliseconds since the epoch. */
-  readonly now_ms?: () => number;
+  /** Absent: this one. */
+  readonly machine?: Machine;
   /** Called once for each wish to end the server: a client's `terminate`, or idleness. */
   readonly shutdown: (reason: string) => void;
 }
@@ -66,18 +67,23 @@ export class PeerServer {
   readonly context: RpcContext;
   readonly acceptor: Acceptor;
   readonly handlers: HandlerTable;
-  readonly #timers: NodeJS.Timeout[] = [];
+  readonly #timers: Timer[] = [];
+  readonly #machine: Machine;
   #checking_ttl = false;
 
   constructor(parts: PeerServerParts) {
     const { cluster, limits, log, streams } = parts;
-    const now_ms = parts.now_ms ?? Date.now;
+    const machine = parts.machine ?? REAL_MACHINE;
+    this.#machine = machine;
+    const now_ms = (): number => machine.wall_ms();
     const handshake = parts.handshake;
     const settings = parts.settings ?? DEFAULT_SERVER_SETTINGS;
-    const pool = new WorkerPool(parts.transport, (connection) => handshake.connector(connection), {
-      ...DEFAULT_POOL_LIMITS,
-      connect_ms: settings.connect_ms,
-    });
+    const pool = new WorkerPool(
+      parts.transport,
+      (connection) => handshake.connector(connection),
+      { ...DEFAULT_POOL_LIMITS, connect_ms: settings.connect_ms },
+      machine,
+    );
     const events = new EventBroker(cluster, now_ms, settings.events_length);
     const plugins = new PluginStore();
     this.context = {
@@ -89,6 +95,7 @@ export class PeerServer {
       pythonPackages: parts.pythonPackages ?? (() => Promise.resolve(new Map())),
       limits,
       log,
+      machine,
       now_ms,
       registration: new Registration({
         cluster,
@@ -99,14 +106,15 @@ export class PeerServer {
         knownPackages: parts.knownPackages ?? (() => null),
         limits,
         log,
+        machine,
         now_ms,
       }),
       metadata: new MetadataStore(),
-      datasets: new Datasets(cluster),
+      datasets: new Datasets(cluster, machine),
       shuffles: parts.shuffles,
-      extensions: new Extensions(cluster, log),
+      extensions: new Extensions(cluster, log, machine),
       server: {
-        id: `Scheduler-${randomUUID()}`,
+        id: `Scheduler-${machine.uuid()}`,
         address: "",
         started_s: now_ms() / 1000,
         version: parts.version,
@@ -114,7 +122,7 @@ export class PeerServer {
       },
       unknown_ops: new Map(),
       // After the current request's answer is on its way.
-      shutdown: (reason) => void setImmediate(() => parts.shutdown(reason)),
+      shutdown: (reason) => machine.soon(() => parts.shutdown(reason)),
     };
     const { registration, extensions } = this.context;
     registration.workers.watchers.add(parts.shuffles);
@@ -140,18 +148,18 @@ export class PeerServer {
   startTimers(worker_ttl_ms: number | null, idle_timeout_ms: number | null): void {
     if (worker_ttl_ms !== null) {
       const every_ms = Math.min(worker_ttl_ms / 4, TTL_CHECK_MS_MAX);
-      this.#timers.push(setInterval(() => this.#checkTtl(worker_ttl_ms), every_ms));
+      this.#timers.push(this.#machine.every(every_ms, () => this.#checkTtl(worker_ttl_ms)));
     }
     if (idle_timeout_ms === null) return;
     const idleness = new Idleness(this.context, idle_timeout_ms);
-    this.#timers.push(setInterval(() => idleness.check(), IDLE_CHECK_MS));
+    this.#timers.push(this.#machine.every(IDLE_CHECK_MS, () => idleness.check()));
   }
 
   /** Tells workers to close, ends all connections. Resolves once what was written is taken, or two seconds later. */
   async close(reason: string): Promise<void> {
     const { cluster, log, pool } = this.context;
     log.write("INFO", `Closing scheduler. Reason: ${reason}`);
-    for (const timer of this.#timers.splice(0)) clearInterval(timer);
+    for (const timer of this.#timers.splice(0)) this.#machine.cancel(timer);
     log.write("INFO", "Scheduler closing all comms");
     const last = frameMessage(
       encodeMessage([
@@ -167,9 +175,9 @@ export class PeerServer {
     for (const client of cluster.clients.values()) client.stream.close();
     this.acceptor.close();
     pool.close();
-    const deadline_ms = performance.now() + CLOSE_FLUSH_MS;
-    while (workers.some((stream) => stream.pending_bytes > 0) && performance.now() < deadline_ms) {
-      await new Promise((resolve) => setTimeout(resolve, CLOSE_POLL_MS));
+    const deadline_ms = this.#machine.now_ms() + CLOSE_FLUSH_MS;
+    while (workers.some((stream) => stream.pending_bytes > 0) && this.#machine.now_ms() < deadline_ms) {
+      await this.#machine.sleep(CLOSE_POLL_MS);
     }
     for (const stream of workers) stream.destroy("the server is closing");
     for (const client of cluster.clients.values()) client.stream.destroy("the server is closing");
@@ -213,19 +221,19 @@ class Idleness {
     this.#context = context;
     this.#timeout_ms = timeout_ms;
     this.#transition_count = context.cluster.transition_count;
-    this.#since_ms = performance.now();
+    this.#since_ms = context.machine.now_ms();
   }
 
   check(): void {
-    const { cluster, log } = this.#context;
+    const { cluster, log, machine } = this.#context;
     if (cluster.transition_count !== this.#transition_count || cluster.busy) {
       this.#transition_count = cluster.transition_count;
       this.#since_ms = null;
       return;
     }
-    this.#since_ms ??= performance.now();
-    if (performance.now() - this.#since_ms <= this.#timeout_ms) return;
-    this.#since_ms = performance.now();
+    this.#since_ms ??= machine.now_ms();
+    if (machine.now_ms() - this.#since_ms <= this.#timeout_ms) return;
+    this.#since_ms = machine.now_ms();
     log.write("INFO", `Scheduler closing after being idle for ${this.#timeout_ms / 1000} s`);
     this.#context.shutdown("idle-timeout-exceeded");
   }

@@ -1,3 +1,4 @@
+import type { Machine } from "../../base/machine.ts";
 import type { Cluster, StreamHandler } from "../peers/cluster.ts";
 import type { Log } from "../peers/log.ts";
 import type { PeerLimits } from "../peers/options.ts";
@@ -22,6 +23,7 @@ export interface RegistrationParts {
   readonly software: WorkerSoftware;
   readonly limits: PeerLimits;
   readonly log: Log;
+  readonly machine: Machine;
   /** Milliseconds since the epoch. */
   readonly now_ms: () => number;
 }

@@ -176,7 +176,9 @@ export class Workers {
     events.publish(["all", peer.address], event);
     for (const watcher of this.watchers) watcher.onWorkerRemoved(peer);
     this.#tellOthers(peer, reason.stimulus_id);
-    const timer = setTimeout(() => peer.stream.destroy("the worker was removed"), CLOSE_GRACE_MS);
+    const timer = this.#parts.machine.after(CLOSE_GRACE_MS, () =>
+      peer.stream.destroy("the worker was removed"),
+    );
     timer.unref();
   }
 

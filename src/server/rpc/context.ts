@@ -1,3 +1,4 @@
+import type { Machine } from "../../base/machine.ts";
 import type { WireMap, WireValue } from "../../protocol/values.ts";
 
 import type { Extensions } from "../extensions/extensions.ts";
@@ -35,6 +36,7 @@ export interface RpcContext {
   readonly pythonPackages: () => Promise<ReadonlyMap<string, string | null>>;
   readonly limits: PeerLimits;
   readonly log: Log;
+  readonly machine: Machine;
   /** Milliseconds since the epoch. */
   readonly now_ms: () => number;
   /** Requests with an op that the table does not have, by name: a named defect, not an answer. */

@@ -1,3 +1,4 @@
+import type { Machine } from "../../base/machine.ts";
 import { type KeyBytes, keyText } from "../../protocol/keys.ts";
 import { WireMap, type WireValue } from "../../protocol/values.ts";
 import type { Cluster } from "../peers/cluster.ts";
@@ -24,11 +25,13 @@ interface Dataset {
  */
 export class Datasets {
   readonly #cluster: Cluster;
+  readonly #machine: Machine;
   readonly #by_name = new Map<string, Dataset>();
   readonly #flushed = new Set<string>();
   readonly #awaited = new Map<string, () => void>();
 
-  constructor(cluster: Cluster) {
+  constructor(cluster: Cluster, machine: Machine) {
+    this.#machine = machine;
     this.#cluster = cluster;
   }
 
@@ -85,15 +88,15 @@ export class Datasets {
   async flushed(uid: string, client: string | null): Promise<void> {
     if (this.#flushed.delete(uid)) return;
     await new Promise<void>((resolve, reject) => {
-      const timer = setInterval(() => {
+      const timer = this.#machine.every(FLUSH_CHECK_MS, () => {
         if (client === null || this.#cluster.clients.has(client)) return;
-        clearInterval(timer);
+        this.#machine.cancel(timer);
         this.#awaited.delete(uid);
         reject(new PythonError("TimeoutError", `client ${client} is gone`));
-      }, FLUSH_CHECK_MS);
+      });
       timer.unref();
       this.#awaited.set(uid, () => {
-        clearInterval(timer);
+        this.#machine.cancel(timer);
         resolve();
       });
     });

@@ -46,7 +46,7 @@ async function gatherKeys(
   while (missing.size > 0) {
     const { requests, busy } = plan(missing, excluded, gathered.failed, context);
     if (requests.size === 0 && busy) {
-      await new Promise((resolve) => setTimeout(resolve, busy_wait_ms));
+      await context.machine.sleep(busy_wait_ms);
       busy_wait_ms = Math.min(2 * busy_wait_ms, BUSY_WAIT_MS_MAX);
       excluded.busy.clear();
       continue;

@@ -51,7 +51,7 @@ async function restartPeers(
 ): Promise<Map<string, string>> {
   const { cluster, events, log } = context;
   const n_workers = cluster.workers.size;
-  const deadline_ms = performance.now() + options.timeout_s * 1000;
+  const deadline_ms = context.machine.now_ms() + options.timeout_s * 1000;
   const outcome = closeWithoutNanny(peers, options, context);
   const removed_count = outcome.size;
   await killByNanny(peers, options, outcome, context);
@@ -62,8 +62,8 @@ async function restartPeers(
   });
   events.publish(options.client === null ? ["all"] : ["all", options.client], event);
   if (!options.wait_for_workers) return outcome;
-  while (performance.now() < deadline_ms && cluster.workers.size < n_workers) {
-    await new Promise((resolve) => setTimeout(resolve, RETURN_POLL_MS));
+  while (context.machine.now_ms() < deadline_ms && cluster.workers.size < n_workers) {
+    await context.machine.sleep(RETURN_POLL_MS);
   }
   const absent = n_workers - cluster.workers.size;
   if (absent <= 0) {

@@ -62,14 +62,15 @@ export function updateData(fields: Request, context: RpcContext): WireValue {
 /** Running workers among the asked-for ones, or among all; waits for the first of them. */
 async function runningWorkers(request: Request, context: RpcContext): Promise<WorkerPeer[]> {
   const timeout_ms = (request.optionalNumber("timeout") ?? TIMEOUT_S) * 1000;
-  const deadline_ms = performance.now() + timeout_ms;
+  const deadline_ms = context.machine.now_ms() + timeout_ms;
   const asked = request.optionalList("workers");
   for (;;) {
     const workers = asked === null ? [...context.cluster.workers.values()] : namedWorkers(asked, context);
     const running = workers.filter((peer) => peer.status === "running");
     if (running.length > 0) return running.sort((a, b) => (a.address < b.address ? -1 : 1));
-    if (performance.now() > deadline_ms) throw new PythonError("TimeoutError", "No valid workers found");
-    await new Promise((resolve) => setTimeout(resolve, WORKERS_POLL_MS));
+    if (context.machine.now_ms() > deadline_ms)
+      throw new PythonError("TimeoutError", "No valid workers found");
+    await context.machine.sleep(WORKERS_POLL_MS);
   }
 }
 

@@ -1,6 +1,8 @@
+import type { Machine, Timer } from "../../base/machine.ts";
 import type { Connection, Transport } from "../../comm/connection.ts";
 import { decodeMessage } from "../../protocol/message.ts";
 import { WireMap, type WireValue } from "../../protocol/values.ts";
+import { REAL_MACHINE } from "../../trace/machine.ts";
 import { Channel, ChannelClosedError } from "../peers/channel.ts";
 import { PythonError, RemoteError } from "./python-error.ts";
 
@@ -30,7 +32,7 @@ export class UnreachableError extends Error {
 
 interface Idle {
   readonly channel: Channel;
-  readonly timer: NodeJS.Timeout;
+  readonly timer: Timer;
 }
 
 /**
@@ -41,6 +43,7 @@ export class WorkerPool {
   readonly #transport: Transport;
   readonly #handshake: (connection: Connection) => Promise<Connection>;
   readonly #limits: PoolLimits;
+  readonly #machine: Machine;
   readonly #idle = new Map<string, Idle[]>();
   readonly #busy = new Map<string, Set<Channel>>();
   readonly #waiting: (() => void)[] = [];
@@ -53,7 +56,9 @@ export class WorkerPool {
     transport: Transport,
     handshake: (connection: Connection) => Promise<Connection>,
     limits: PoolLimits = DEFAULT_POOL_LIMITS,
+    machine: Machine = REAL_MACHINE,
   ) {
+    this.#machine = machine;
     this.#transport = transport;
     this.#handshake = handshake;
     this.#limits = limits;
@@ -84,7 +89,7 @@ export class WorkerPool {
     const timer =
       timeout_ms === null
         ? null
-        : setTimeout(() => channel.destroy(`no answer within ${timeout_ms} ms`), timeout_ms);
+        : this.#machine.after(timeout_ms, () => channel.destroy(`no answer within ${timeout_ms} ms`));
     let reusable = false;
     try {
       const result = await work(channel);
@@ -96,7 +101,7 @@ export class WorkerPool {
       if (error instanceof ChannelClosedError) throw new UnreachableError(`${address}: ${error.message}`);
       throw error;
     } finally {
-      if (timer !== null) clearTimeout(timer);
+      this.#machine.cancel(timer);
       this.#giveBack(address, channel, reusable);
     }
   }
@@ -124,7 +129,7 @@ export class WorkerPool {
     if (this.#closed) throw new UnreachableError(`${address}: the server is closing`);
     this.#open_count++;
     try {
-      const channel = new Channel(await this.#connect(address));
+      const channel = new Channel(await this.#connect(address), this.#machine);
       this.#lend(address, channel);
       return channel;
     } catch (error) {
@@ -134,29 +139,36 @@ export class WorkerPool {
   }
 
   async #connect(address: string): Promise<Connection> {
-    const deadline_ms = performance.now() + this.#limits.connect_ms;
+    const deadline_ms = this.#machine.now_ms() + this.#limits.connect_ms;
     for (let attempt = 1; ; attempt++) {
       try {
-        const remaining_ms = Math.max(1, deadline_ms - performance.now());
+        const remaining_ms = Math.max(1, deadline_ms - this.#machine.now_ms());
         const connection = await within(
           this.#transport.connect(address),
           remaining_ms,
           `not connected within ${this.#limits.connect_ms} ms`,
           (late) => late.destroy("connected too late"),
+          this.#machine,
         );
         return await this.#shakeHands(connection, deadline_ms);
       } catch (error) {
         const refused = error instanceof Error && "code" in error && error.code === "ECONNREFUSED";
-        if (!refused || attempt >= CONNECT_ATTEMPTS || performance.now() >= deadline_ms) throw error;
-        await new Promise((resolve) => setTimeout(resolve, CONNECT_BACKOFF_MS * 2 ** attempt));
+        if (!refused || attempt >= CONNECT_ATTEMPTS || this.#machine.now_ms() >= deadline_ms) throw error;
+        await this.#machine.sleep(CONNECT_BACKOFF_MS * 2 ** attempt);
       }
     }
   }
 
   async #shakeHands(connection: Connection, deadline_ms: number): Promise<Connection> {
-    const remaining_ms = Math.max(1, deadline_ms - performance.now());
+    const remaining_ms = Math.max(1, deadline_ms - this.#machine.now_ms());
     try {
-      return await within(this.#handshake(connection), remaining_ms, "no handshake in time", () => undefined);
+      return await within(
+        this.#handshake(connection),
+        remaining_ms,
+        "no handshake in time",
+        () => undefined,
+        this.#machine,
+      );
     } catch (error) {
       connection.destroy("the handshake failed");
       throw error;
@@ -172,7 +184,7 @@ export class WorkerPool {
   #takeIdle(address: string): Channel | null {
     const list = this.#idle.get(address);
     for (let idle = list?.pop(); idle !== undefined; idle = list?.pop()) {
-      clearTimeout(idle.timer);
+      this.#machine.cancel(idle.timer);
       idle.channel.watch(null);
       if (list?.length === 0) this.#idle.delete(address);
       if (idle.channel.closed === null && idle.channel.unread === 0) {
@@ -194,7 +206,7 @@ export class WorkerPool {
       this.#release();
       return;
     }
-    const timer = setTimeout(() => channel.destroy("idle"), this.#limits.idle_ms);
+    const timer = this.#machine.after(this.#limits.idle_ms, () => channel.destroy("idle"));
     timer.unref();
     const idle = { channel, timer };
     const list = this.#idle.get(address);
@@ -205,7 +217,7 @@ export class WorkerPool {
   }
 
   #idleEnded(address: string, idle: Idle): void {
-    clearTimeout(idle.timer);
+    this.#machine.cancel(idle.timer);
     const list = this.#idle.get(address);
     const at = list?.indexOf(idle) ?? -1;
     if (list === undefined || at < 0) return;
@@ -252,14 +264,15 @@ async function within<T>(
   limit_ms: number,
   text: string,
   dispose: (late: T) => void,
+  machine: Machine,
 ): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
+  let timer: Timer | null = null;
   let late = false;
   const timeout = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => {
+    timer = machine.after(limit_ms, () => {
       late = true;
       reject(new UnreachableError(text));
-    }, limit_ms);
+    });
   });
   const guarded = promise.then((value) => {
     if (late) dispose(value);
@@ -270,6 +283,6 @@ async function within<T>(
   try {
     return await Promise.race([guarded, timeout]);
   } finally {
-    clearTimeout(timer);
+    machine.cancel(timer);
   }
 }

@@ -11,6 +11,7 @@ import { DEFAULT_PEER_LIMITS, type PeerLimits } from "../../../src/server/peers/
 import { PeerServer } from "../../../src/server/peers/peer-server.ts";
 import { keyId } from "../../../src/server/rpc/request.ts";
 import { Shuffles } from "../../../src/server/shuffle/shuffles.ts";
+import { REAL_MACHINE } from "../../../src/trace/machine.ts";
 import { UnpackerPool } from "../../../src/unpacker/unpacker.ts";
 import { World as CoreWorld } from "../../core/world.ts";
 import { TinyCluster, TinyStreams } from "./tiny-cluster.ts";
@@ -50,7 +51,7 @@ export class World {
       limits: all_limits,
       log: log ?? new ServerLog("rsds.scheduler", (record) => this.lines.push(record)),
       version: "0.0.0",
-      now_ms: () => Date.now() + this.now_offset_ms,
+      machine: { ...REAL_MACHINE, wall_ms: () => Date.now() + this.now_offset_ms },
       shutdown: (reason) => {
         this.shutdowns.push(reason);
         shutdown(reason);
