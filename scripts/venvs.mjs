@@ -8,8 +8,13 @@ import { fileURLToPath } from "node:url";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const environments = [
-  { name: "dask-2026.8.0", requirements: ["dask[complete]==2026.8.0", "hdrhistogram"] },
-  { name: "dask-2024.12.1", requirements: ["dask[complete]==2024.12.1"] },
+  { name: "dask-2026.8.0", requirements: ["dask[complete]==2026.8.0", "hdrhistogram", "ipywidgets"] },
+  { name: "dask-2024.12.1", requirements: ["dask[complete]==2024.12.1", "ipywidgets"] },
+  {
+    name: "dask-2022.12.1",
+    // Releases of its time: pip itself would take ones that it cannot work with.
+    requirements: ["dask[array,dataframe,distributed]==2022.12.1", "numpy==1.24.4", "pandas==1.5.3"],
+  },
   { name: "notebooks", requirements: ["matplotlib==3.10.8", "jupytext==1.19.6"] },
 ];
 

@@ -83,8 +83,13 @@ async function serve(
     if (options.scheduler_file !== null) {
       files.write(options.scheduler_file, JSON.stringify(server.identityJson(), null, 2));
     }
-    const cause = await Promise.race([signals.first, server.finished.then((reason) => ({ reason }))]);
-    if ("signal" in cause) {
+    const causes: Promise<EndCause>[] = [signals.first, server.finished.then((reason) => ({ reason }))];
+    if (options.end_with_stdin) causes.push(stdinEnded());
+    const cause = await Promise.race(causes);
+    if ("stdin" in cause) {
+      log.write("INFO", "Standard input has ended: whoever started this scheduler is gone");
+      await server.close("stdin-ended");
+    } else if ("signal" in cause) {
       const number = SIGNALS[cause.signal];
       log.write("INFO", `Received signal ${cause.signal} (${number})`);
       await server.close(`signal-${number}`);
@@ -97,7 +102,22 @@ async function serve(
     return 1;
   } finally {
     signals.release();
+    // As long as it is read, it keeps the process.
+    if (options.end_with_stdin) process.stdin.destroy();
   }
+}
+
+type EndCause =
+  | { readonly signal: keyof typeof SIGNALS }
+  | { readonly reason: string }
+  | { readonly stdin: "ended" };
+
+/** What comes in meanwhile is read and dropped; a broken pipe is an end too. */
+function stdinEnded(): Promise<{ readonly stdin: "ended" }> {
+  return new Promise((resolve) => {
+    const ended = (): void => resolve({ stdin: "ended" });
+    process.stdin.on("end", ended).on("close", ended).on("error", ended).resume();
+  });
 }
 
 async function serverOptions(options: SchedulerOptions, log: ServerLog): Promise<ServerOptions> {

@@ -23,6 +23,8 @@ export interface SchedulerOptions {
   /** The result folder of the trace; null: a name of its own. */
   readonly out: string | null;
   readonly zero_workers: number;
+  /** End when standard input ends: whoever started this process is gone. */
+  readonly end_with_stdin: boolean;
   readonly dashboard: DashboardOptions;
   readonly settings: SchedulerSettings;
   readonly security: SecurityOptions;
@@ -67,6 +69,7 @@ export function parseSchedulerOptions(
     trace: parsed.trace,
     out: parsed.out ?? null,
     zero_workers: parsed.zeroWorkers,
+    end_with_stdin: parsed.endWithStdin,
     dashboard: dashboardOptions(parsed, settings),
     settings,
     security,
@@ -134,6 +137,7 @@ interface Parsed {
   readonly trace: "off" | "phases" | "tasks";
   readonly out?: string;
   readonly zeroWorkers: number;
+  readonly endWithStdin: boolean;
   readonly dashboardAddress: string;
   readonly dashboardPrefix: string;
   readonly dashboard: boolean;
@@ -202,7 +206,12 @@ function schedulerCommand(
         .default("off"),
     )
     .option("--out <DIR>", "Result folder of --trace (default: rsds-results/<utc time>-scheduler)")
-    .option("--zero-workers <N>", "Workers of our own that compute nothing", parseCount, 0);
+    .option("--zero-workers <N>", "Workers of our own that compute nothing", parseCount, 0)
+    .option(
+      "--end-with-stdin",
+      "End when standard input ends, as it does with whoever holds its pipe",
+      false,
+    );
   command
     .option("--dashboard-address <TEXT>", "Address on which to serve the dashboard over HTTP", ":8787")
     .option("--dashboard-prefix <TEXT>", "Prefix of the dashboard's paths", "")

@@ -5,6 +5,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import { schedulerMain } from "../../src/cli/scheduler-command.ts";
 import { contactAddress, type RunningServer, type ServerOptions } from "../../src/server/peers/options.ts";
 import { until, World } from "../server/support/world.ts";
+import { RsdsProcess } from "./rsds-process.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "rsds-test-"));
 const worlds: World[] = [];
@@ -113,6 +114,16 @@ describe("rsds scheduler", () => {
     process.emit("SIGTERM");
     expect(await status).toBe(0);
     expect([existsSync(pid_file), existsSync(scheduler_file)]).toEqual([false, false]);
+  });
+
+  test("ends with its standard input where it is asked to", async () => {
+    const args = ["scheduler", "--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0"];
+    const process = new RsdsProcess([...args, "--end-with-stdin"]);
+    await process.said(/Scheduler at: /);
+    process.child.stdin?.end("what is said there does not matter");
+    const { status, stderr } = await process.ended;
+    expect(status, stderr).toBe(0);
+    expect(stderr).toContain("Standard input has ended: whoever started this scheduler is gone");
   });
 
   test("ends after the idle timeout", async () => {

@@ -10,10 +10,11 @@ const PAGES = [
   "CHANGELOG.md",
   "notebooks/README.md",
   "profiles/README.md",
+  "python/README.md",
   ...markdownBelow("docs"),
 ];
 /** A path as prose names it: from the repository's root, into a folder that we have. */
-const NAMED_PATH = /^(?:src|simulator|test|docs|profiles|notebooks|scripts)\/[\w./-]+$/;
+const NAMED_PATH = /^(?:src|simulator|test|docs|profiles|notebooks|python|scripts)\/[\w./-]+$/;
 
 function markdownBelow(folder: string): string[] {
   return readdirSync(join(ROOT, folder), { withFileTypes: true }).flatMap((entry) => {

@@ -3,7 +3,9 @@ import { sourcesOf } from "./sources.ts";
 
 const LINES_MAX = 600;
 const ENDINGS = [".ts", ".mjs", ".js", ".py", ".json"];
-const sources = ["src", "simulator", "test", "scripts"].flatMap((folder) => sourcesOf(folder, ENDINGS));
+const sources = ["src", "simulator", "test", "scripts", "python"].flatMap((folder) =>
+  sourcesOf(folder, ENDINGS),
+);
 /** Put together here, so that this file does not find itself. */
 const LEFT_OVER = new RegExp(`\\b(?:${["TO" + "DO", "FIX" + "ME", "XX" + "X"].join("|")})\\b`);
 const SWITCHED_OFF = new RegExp(

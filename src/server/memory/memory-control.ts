@@ -136,7 +136,9 @@ export class MemoryControl {
     }
     if (workers === null) return this.#scaling.toClose(closeOptions(request));
     const { addresses } = context.registration.workers;
-    const wanted = new Set(workers.map((worker) => addresses.coerce(worker)));
+    // SpecCluster writes names here: those are taken, and one that is no worker's is nobody.
+    const known = workers.filter((worker) => typeof worker !== "number" || addresses.workerNamed(worker));
+    const wanted = new Set(known.map((worker) => addresses.coerce(worker)));
     return all.filter((peer) => wanted.has(peer.address));
   }
 
