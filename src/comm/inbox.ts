@@ -69,8 +69,22 @@ export class Inbox {
     try {
       this.#reader.push(chunk, transient);
     } catch (error) {
-      if (!(error instanceof ProtocolError)) throw error;
-      this.#source.onBadInput(`${error.code}: ${error.message}`);
+      this.#refuse(error);
+    }
+  }
+
+  /** See {@link FrameReader.room}. */
+  room(): Buffer | null {
+    return this.#closed ? null : this.#reader.room();
+  }
+
+  /** Like {@link push}, of bytes that are in the last {@link room}. */
+  filled(count: number): void {
+    if (this.#closed) return;
+    try {
+      this.#reader.filled(count);
+    } catch (error) {
+      this.#refuse(error);
     }
   }
 
@@ -85,6 +99,11 @@ export class Inbox {
     this.#reader.close();
     // Later: the owner who closes must not be called back from within.
     if (this.#onDelivered !== null) queueMicrotask(() => this.#tellDelivered());
+  }
+
+  #refuse(error: unknown): void {
+    if (!(error instanceof ProtocolError)) throw error;
+    this.#source.onBadInput(`${error.code}: ${error.message}`);
   }
 
   #receive(message: FramedMessage): void {

@@ -16,6 +16,10 @@ const READ_BUFFER = Buffer.allocUnsafeSlow(256 * 1024);
 export interface ReadTarget {
   /** `bytes` are valid only until it returns. */
   receive: (bytes: Buffer) => void;
+  /** Where the next bytes may be read to instead, to stay there; null: nowhere. */
+  room: () => Buffer | null;
+  /** So many bytes were read to the last room. */
+  filled: (count: number) => void;
 }
 
 /** A socket that connects, and reads into the shared buffer. */
@@ -42,10 +46,22 @@ export function adoptWithReadBuffer(accepted: Socket, target: ReadTarget): Socke
 }
 
 function onread(target: ReadTarget): OnReadOpts {
+  let reads_to: Buffer = READ_BUFFER;
+  let was_read = false;
+  /** Asked when a handle is set up, and after each read; then undefined leaves it as it is. */
+  const buffer = (): Buffer | undefined => {
+    const next = target.room() ?? READ_BUFFER;
+    const unchanged = was_read && next === reads_to;
+    was_read = false;
+    reads_to = next;
+    return unchanged ? undefined : next;
+  };
   return {
-    buffer: READ_BUFFER,
+    buffer: buffer as () => Buffer,
     callback: (length) => {
-      target.receive(READ_BUFFER.subarray(0, length));
+      was_read = true;
+      if (reads_to === READ_BUFFER) target.receive(READ_BUFFER.subarray(0, length));
+      else target.filled(length);
       return true;
     },
   };

@@ -63,8 +63,13 @@ export class TcpConnection implements Connection {
       },
       this.#probe,
     );
-    if (target === null) socket.on("data", (chunk: Buffer) => this.#onBytes(chunk, false));
-    else target.receive = (bytes) => this.#onBytes(bytes, true);
+    if (target === null) {
+      socket.on("data", (chunk: Buffer) => this.#onBytes(() => this.#inbox.push(chunk, false)));
+    } else {
+      target.receive = (bytes) => this.#onBytes(() => this.#inbox.push(bytes, true));
+      target.room = () => this.#inbox.room();
+      target.filled = (count) => this.#onBytes(() => this.#inbox.filled(count));
+    }
     socket.on("end", () => this.#onEnd());
     socket.on("error", (error: NodeJS.ErrnoException) => {
       this.#reason ??= error.code ?? error.message;
@@ -156,12 +161,12 @@ export class TcpConnection implements Connection {
     socket.uncork();
   }
 
-  #onBytes(chunk: Buffer, transient: boolean): void {
+  #onBytes(take: () => void): void {
     const { tracer } = this.#probe;
     // Cutting the stream into messages is the stream's own work; what the receiver does with one is in spans of its own.
     tracer?.begin("read", PHASE.read);
     try {
-      this.#inbox.push(chunk, transient);
+      take();
       if (!this.#wanted && this.#inbox.pending_bytes > HELD_BYTES_MAX) this.#socket.pause();
     } finally {
       tracer?.end();

@@ -101,11 +101,10 @@ export class TcpTransport implements Transport {
 }
 
 function unread(): ReadTarget {
-  return {
-    receive: () => {
-      throw new InvariantError("a socket was read before it had a connection");
-    },
+  const tooEarly = (): never => {
+    throw new InvariantError("a socket was read before it had a connection");
   };
+  return { receive: tooEarly, room: () => null, filled: tooEarly };
 }
 
 class TcpListener implements Listener {

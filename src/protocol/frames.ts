@@ -21,8 +21,17 @@ const JOIN_BYTES_MAX = 64 * 1024;
 const OWN_BYTES_MIN = 64 * 1024;
 /** A buffer that grew beyond this while the reader was paused is not kept. */
 const KEEP_BYTES_MAX = 256 * 1024;
-/** The buffer of a message in pieces may be this many times what has arrived (it is not touched before). */
+/**
+ * The buffer of a message in pieces may be this many times what has arrived: at first few times, since the peer may not
+ * mean it; then so many that a graph of tens of MiB is not copied from one buffer to the next. It takes no memory but
+ * for address space before it is written to.
+ */
 const GROWTH = 4;
+const GROWTH_LARGE = 64;
+const LARGE_BYTES_MIN = 1024 * 1024;
+/** Bytes of a message that are missing, from which on they are worth reads of their own; and those that are in. */
+const ROOM_BYTES_MIN = 128 * 1024;
+const ROOM_HELD_BYTES_MIN = 64 * 1024;
 
 /** One message as it stands in a buffer: `outer u64 | count u64 | length u64 … | frames`. */
 export class FramedMessage {
@@ -124,6 +133,26 @@ export class FrameReader {
     }
   }
 
+  /**
+   * Where the next bytes of the stream may be written, so that a large message is put together without a copy:
+   * followed by {@link filled}. null while no such message is missing bytes.
+   */
+  room(): Buffer | null {
+    const held = this.pending_bytes;
+    if (held < ROOM_HELD_BYTES_MIN || this.#stopped()) return null;
+    const missing = this.#promised() - held;
+    if (this.#held_size === 0 || missing < ROOM_BYTES_MIN) return null;
+    if (this.#held.length - this.#held_end < ROOM_BYTES_MIN) this.#grow(ROOM_BYTES_MIN);
+    return this.#held.subarray(this.#held_end, this.#held_start + this.#held_size);
+  }
+
+  /** The next `count` bytes of the stream are in the last {@link room}. */
+  filled(count: number): void {
+    if (this.#closed) return;
+    this.#held_end += count;
+    this.push(EMPTY, true);
+  }
+
   /** No message is handed out until resume(), not even those of the present chunk. */
   pause(): void {
     this.#paused = true;
@@ -206,7 +235,8 @@ export class FrameReader {
     if (need <= this.#held.length && this.#held_start >= this.#held.length / 2) {
       this.#held.copyWithin(0, this.#held_start, this.#held_end);
     } else {
-      const grown = Buffer.allocUnsafeSlow(Math.max(need, Math.min(this.#promised(), GROWTH * need), 4096));
+      const growth = held < LARGE_BYTES_MIN ? GROWTH : GROWTH_LARGE;
+      const grown = Buffer.allocUnsafeSlow(Math.max(need, Math.min(this.#promised(), growth * need), 4096));
       this.#held.copy(grown, 0, this.#held_start, this.#held_end);
       this.#held = grown;
     }

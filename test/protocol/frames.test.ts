@@ -56,7 +56,8 @@ describe("FrameReader", () => {
         messages,
         fc.array(fc.nat({ max: 5000 }), { maxLength: 50 }),
         fc.boolean(),
-        (sent, cuts, transient) => {
+        fc.boolean(),
+        (sent, cuts, transient, use_room) => {
           const bytes = stream(sent);
           const received: string[][] = [];
           const kept: FramedMessage[] = [];
@@ -67,6 +68,13 @@ describe("FrameReader", () => {
           let at = 0;
           for (let i = 0; at < bytes.length; i++) {
             const size = i < cuts.length ? cuts[i]! : bytes.length;
+            const room = use_room ? reader.room() : null;
+            if (room !== null) {
+              const count = bytes.copy(room, 0, at, at + Math.max(1, size));
+              reader.filled(count);
+              at += count;
+              continue;
+            }
             const chunk = Buffer.from(bytes.subarray(at, at + size));
             reader.push(chunk, transient);
             // What is transient must not be looked at later.
@@ -87,6 +95,29 @@ describe("FrameReader", () => {
     const reader = new FrameReader(FRAME_LIMITS, (message) => received.push(framesOf(message)));
     for (const byte of stream(sent)) reader.push(Uint8Array.of(byte), true);
     expect(received).toEqual(hex(sent));
+  });
+
+  test("puts a large message together where its bytes are read to", () => {
+    const large = Buffer.from(Array.from({ length: 3_000_000 }, (_, i) => i % 251));
+    const bytes = stream([[large], [Buffer.from("next")]]);
+    const seen: FramedMessage[] = [];
+    const reader = new FrameReader(FRAME_LIMITS, (message) => seen.push(message));
+    expect(reader.room()).toBeNull();
+    let at = 100_000;
+    reader.push(bytes.subarray(0, at), true);
+    let rooms = 0;
+    for (let room = reader.room(); room !== null; room = reader.room()) {
+      const count = bytes.copy(room, 0, at, at + 200_000);
+      reader.filled(count);
+      at += count;
+      rooms++;
+    }
+    // The last bytes and what follows come as chunks again.
+    expect([rooms, bytes.length - at < 200_000, seen.length]).toEqual([14, true, 0]);
+    reader.push(bytes.subarray(at), true);
+    expect(seen.map((message) => message.transient)).toEqual([false, true]);
+    expect(seen[0]!.frame(0).equals(large)).toBe(true);
+    expect(seen[1]!.frame(0).toString()).toBe("next");
   });
 
   test("hands out views of the chunk for whole messages", () => {
