@@ -7,6 +7,7 @@ import type { Tracer } from "../../src/trace/tracer.ts";
 
 /** What a zero worker reports of a result, as over the wire. */
 const RESULT_NBYTES = 20;
+const DURATION_S = 1e-5;
 /** What an entry of the reports says; a value from 0 on: the answer to that steal request. */
 const FINISHED = -1;
 const HELD = -2;
@@ -67,7 +68,7 @@ export class DirectFleet implements Outbox {
       const what = items[i + 2]!;
       if (what === HELD) scheduler.keyAdded(worker, task);
       else if (what === FINISHED) {
-        scheduler.taskFinished(worker, task, books.tasks.run_id[task]!, RESULT_NBYTES, NONE);
+        scheduler.taskFinished(worker, task, books.tasks.run_id[task]!, RESULT_NBYTES, NONE, DURATION_S);
         if (traced) this.#finished.push(task);
       } else scheduler.stealAnswered(worker, task, what, "memory");
     }

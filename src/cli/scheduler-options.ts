@@ -3,6 +3,7 @@ import { type SchedulerSettings, settingsOf } from "../config/settings.ts";
 import { durationMs } from "../config/units.ts";
 import { parseDashboardAddresses } from "../dashboard/address.ts";
 import { type DashboardOptions, DEFAULT_ROUTE_MODULES } from "../dashboard/dashboard.ts";
+import { POLICY_NAMES } from "../schedulers/index.ts";
 import { InformationRequest, UsageError } from "./errors.ts";
 import { DEFAULT_PORT, parsePort, whereToListen } from "./listen-options.ts";
 import { readPem } from "./scheduler-settings.ts";
@@ -196,7 +197,7 @@ function schedulerCommand(
     .option("--idle-timeout <TIME>", "Time of inactivity after which to end the scheduler", parseDuration)
     .addOption(
       new Option("--scheduler <NAME>", "Scheduling policy")
-        .choices(["workstealing", "random"])
+        .choices([...POLICY_NAMES])
         .default("workstealing"),
     )
     .option("--python <PATH>", "Interpreter that opens graphs (default: that of $VIRTUAL_ENV, else python3)")

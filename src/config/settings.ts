@@ -41,6 +41,7 @@ export interface SchedulerSettings {
   /** Tasks that no worker could take for so long are erred; null: never. */
   readonly no_workers_timeout_ms: number | null;
   readonly memory: MemorySettings;
+  readonly policy: PolicySettings;
   /** The least level that is printed, in capitals. */
   readonly log_level: string;
 }
@@ -89,6 +90,14 @@ export const KEYS = {
   pickle: "distributed.scheduler.pickle",
   no_workers_timeout: "distributed.scheduler.no-workers-timeout",
   unknown_task: "distributed.scheduler.unknown-task-duration",
+  default_durations: "distributed.scheduler.default-task-durations",
+  worker_saturation: "distributed.scheduler.worker-saturation",
+  rootish_groups: "distributed.scheduler.rootish-taskgroup",
+  rootish_tasks: "distributed.scheduler.rootish-taskgroup-dependencies",
+  stealing: "distributed.scheduler.work-stealing",
+  stealing_interval: "distributed.scheduler.work-stealing-interval",
+  bandwidth: "distributed.scheduler.bandwidth",
+  default_data_size: "distributed.scheduler.default-data-size",
   target_duration: "distributed.adaptive.target-duration",
   manager_start: "distributed.scheduler.active-memory-manager.start",
   manager_interval: "distributed.scheduler.active-memory-manager.interval",
@@ -136,6 +145,23 @@ interface MemorySettings {
   readonly old_ms: number;
 }
 
+/** What the policy `dask` goes by. */
+interface PolicySettings {
+  readonly worker_saturation: number;
+  readonly rootish_groups: number;
+  readonly rootish_tasks: number;
+  readonly stealing: boolean;
+  readonly stealing_interval_ns: number;
+  readonly bandwidth: number;
+  readonly unknown_nbytes: number;
+  readonly default_durations_s: ReadonlyMap<string, number>;
+  readonly unknown_duration_s: number;
+}
+
+const DEFAULT_DURATIONS_S: ReadonlyMap<string, number> = new Map(
+  ["rechunk-split", "split-shuffle", "split-taskshuffle", "split-stage"].map((prefix) => [prefix, 1e-6]),
+);
+
 /** Reads the settings; throws ConfigError for a value that cannot be one. */
 export function settingsOf(config: ConfigMap): SchedulerSettings {
   const from = new Values(config);
@@ -171,6 +197,7 @@ export function settingsOf(config: ConfigMap): SchedulerSettings {
     pickle: from.flag(KEYS.pickle) ?? true,
     no_workers_timeout_ms: from.duration(KEYS.no_workers_timeout, null),
     memory: memorySettings(from),
+    policy: policySettings(from),
     log_level: logLevel(config),
   };
 }
@@ -194,6 +221,21 @@ function memorySettings(from: Values): MemorySettings {
       unknown_task_ms: from.duration(KEYS.unknown_task, 500) ?? 500,
     },
     old_ms: from.duration(KEYS.recent_to_old, 30_000) ?? 30_000,
+  };
+}
+
+function policySettings(from: Values): PolicySettings {
+  return {
+    worker_saturation: from.saturation(KEYS.worker_saturation, 1.1),
+    rootish_groups: from.count(KEYS.rootish_groups, 5),
+    rootish_tasks: from.count(KEYS.rootish_tasks, 5),
+    stealing: from.flag(KEYS.stealing) ?? true,
+    // A bare number is one of milliseconds, unlike elsewhere.
+    stealing_interval_ns: 1e6 * (from.duration(KEYS.stealing_interval, 1_000, "ms") ?? 1_000),
+    bandwidth: from.bytes(KEYS.bandwidth, 100_000_000),
+    unknown_nbytes: from.bytes(KEYS.default_data_size, 1_024),
+    default_durations_s: from.durations_s(KEYS.default_durations, DEFAULT_DURATIONS_S),
+    unknown_duration_s: (from.duration(KEYS.unknown_task, 500) ?? 500) / 1_000,
   };
 }
 
@@ -237,12 +279,13 @@ class Values {
     });
   }
 
-  /** False is none, as null is. */
-  duration(key: string, absent_ms: number | null): number | null {
+  /** False is none, as null is. `unit`: of a bare number. */
+  duration(key: string, absent_ms: number | null, unit: "s" | "ms" = "s"): number | null {
     const value = lookUp(this.#config, key);
     if (value === undefined) return absent_ms;
     if (value === null || value === false) return null;
-    const ms = typeof value === "string" || typeof value === "number" ? durationMs(String(value)) : null;
+    const text = typeof value === "number" ? `${value}${unit}` : value;
+    const ms = typeof text === "string" ? durationMs(text) : null;
     if (ms === null) throw wrong(key, value, "a time such as 300 or '5 minutes'");
     return ms;
   }
@@ -252,6 +295,29 @@ class Values {
     const bytes = typeof value === "string" || typeof value === "number" ? sizeBytes(String(value)) : null;
     if (bytes === null) throw wrong(key, value, "a size such as 1000000 or '8 MiB'");
     return bytes;
+  }
+
+  /** Seconds by name. */
+  durations_s(key: string, absent: ReadonlyMap<string, number>): ReadonlyMap<string, number> {
+    const value = lookUp(this.#config, key);
+    if (value === undefined) return absent;
+    if (value === null) return new Map();
+    if (!(value instanceof Map)) throw wrong(key, value, "a dict of times");
+    const times = new Map<string, number>();
+    for (const [name, time] of value) {
+      const text = typeof time === "number" || typeof time === "string" ? String(time) : "";
+      const ms = durationMs(text);
+      if (ms === null) throw wrong(`${key}.${name}`, time, "a time such as 300 or '5 minutes'");
+      times.set(String(name), ms / 1_000);
+    }
+    return times;
+  }
+
+  saturation(key: string, absent: number): number {
+    const value = lookUp(this.#config, key) ?? absent;
+    const number = value === "inf" ? Number.POSITIVE_INFINITY : value;
+    if (typeof number === "number" && number > 0) return number;
+    throw wrong(key, value, "a number above 0, or inf");
   }
 
   share(key: string, absent: number): number {

@@ -1,5 +1,6 @@
 import { NONE, type TaskId, type WorkerId } from "../base/ids.ts";
 import { IndexedSet } from "../base/indexed-set.ts";
+import type { PolicyWatch } from "../schedulers/policy.ts";
 import { Edges } from "./edges.ts";
 import { KeyTable } from "./key-table.ts";
 import { Relation } from "./relation.ts";
@@ -85,6 +86,8 @@ export class Books {
   /** State changes so far: two equal readings mean that nothing happened between. */
   transition_count = 0;
   readonly #followers = new Set<TransitionFollower>();
+  /** A policy that keeps books of its own, or null. */
+  watch: PolicyWatch | null = null;
 
   constructor(key_seed: number) {
     this.keys = new KeyTable(key_seed);
@@ -196,6 +199,7 @@ export class Books {
     this.workers[id] = worker;
     this.replicas.addOwner(id);
     this.needs.addOwner(id);
+    this.watch?.workerJoined(id, worker.threads);
     return worker;
   }
 
@@ -204,6 +208,7 @@ export class Books {
     worker.status = "closed";
     this.updateLoad(worker);
     this.workers[worker.id] = null;
+    this.watch?.workerLeft(worker.id);
     const host = this.#hosts.get(worker.host)!;
     if (--host.workers === 0) {
       // Hosts come and go for as long as the server lives: their numbers are reused.
@@ -233,9 +238,13 @@ export class Books {
   updateLoad(worker: WorkerBook): void {
     const running = worker.status === "running";
     const load = worker.load;
-    if (running !== this.running.has(worker.id)) this.#running_version++;
+    const changed = running !== this.running.has(worker.id);
     if (running) this.running.add(worker.id);
     else this.running.delete(worker.id);
+    if (changed) {
+      this.#running_version++;
+      this.watch?.workerRuns(worker.id, running);
+    }
     if (running && load < worker.threads) this.underloaded.add(worker.id);
     else this.underloaded.delete(worker.id);
     if (running && load > worker.threads) this.overloaded.add(worker.id);
@@ -262,6 +271,7 @@ export class Books {
     for (let edge = first, end = first + edges.count[task]!; edge < end; edge++)
       this.#addNeed(edges.dependency[edge]!, worker.id);
     if (t.flags[task]! & FLAG_RESTRICTED) this.#useResources(task, worker, 1);
+    if (this.watch !== null) this.watch.taskStarted(task, worker.id);
   }
 
   /** Takes a task out of its worker's processing list and books. */
@@ -286,20 +296,26 @@ export class Books {
       this.#dropNeed(edges.dependency[edge]!, worker.id);
     if (flags & FLAG_RESTRICTED) this.#useResources(task, worker, -1);
     t.flags[task] = flags & ~(FLAG_LONG_RUNNING | FLAG_PINNED);
+    if (this.watch !== null) this.watch.taskStopped(task, worker.id, (flags & FLAG_LONG_RUNNING) !== 0);
     return worker;
   }
 
   #addNeed(dependency: TaskId, worker: WorkerId): void {
     if (this.replicas.has(dependency, worker)) return;
     const record = this.needs.find(dependency, worker);
-    if (record === NONE) this.needs.add(dependency, worker);
-    else this.needs.tally[record]!++;
+    if (record !== NONE) this.needs.tally[record]!++;
+    else {
+      this.needs.add(dependency, worker);
+      if (this.watch !== null) this.watch.needBegan(dependency, worker);
+    }
   }
 
   #dropNeed(dependency: TaskId, worker: WorkerId): void {
     if (this.needs.first_of_task[dependency] === NONE) return;
     const record = this.needs.find(dependency, worker);
-    if (record !== NONE && --this.needs.tally[record]! === 0) this.needs.remove(record);
+    if (record === NONE || --this.needs.tally[record]! > 0) return;
+    this.needs.remove(record);
+    if (this.watch !== null) this.watch.needEnded(dependency, worker);
   }
 
   #useResources(task: TaskId, worker: WorkerBook, sign: 1 | -1): void {
@@ -317,7 +333,10 @@ export class Books {
     worker.nbytes += Math.max(0, this.tasks.nbytes[task]!);
     if (this.needs.first_of_task[task] !== NONE) {
       const need = this.needs.find(task, worker.id);
-      if (need !== NONE) this.needs.remove(need);
+      if (need !== NONE) {
+        this.needs.remove(need);
+        this.watch?.needEnded(task, worker.id);
+      }
     }
   }
 
@@ -337,7 +356,9 @@ export class Books {
       const dependent = edges.dependent[e]!;
       if (tasks.state[dependent] === PROCESSING && tasks.processing_on[dependent] === worker.id) needed++;
     }
-    if (needed > 0) this.needs.tally[this.needs.add(task, worker.id)] = needed;
+    if (needed === 0) return;
+    this.needs.tally[this.needs.add(task, worker.id)] = needed;
+    this.watch?.needBegan(task, worker.id);
   }
 
   /** Changes the size of a result, and the books of those that hold it. */
@@ -375,6 +396,20 @@ export class Books {
 
   nbytes(task: TaskId): number {
     return this.tasks.nbytes[task]!;
+  }
+
+  heldBytes(worker: WorkerId): number {
+    return this.workers[worker]!.nbytes;
+  }
+
+  readKey(task: TaskId, target: Uint8Array): number {
+    const length = this.keys.byteLength(task);
+    if (length <= target.length) this.keys.copyTo(task, target, 0);
+    return length;
+  }
+
+  holds(task: TaskId, worker: WorkerId): boolean {
+    return this.replicas.has(task, worker);
   }
 
   firstHolder(task: TaskId): number {

@@ -1,7 +1,9 @@
 import type { IntStack } from "../base/typed-arrays.ts";
+import type { Policy } from "../schedulers/policy.ts";
 import type { Books } from "./books.ts";
 import { QUEUED, WAITING } from "./states.ts";
 import { FLAG_READY } from "./task-table.ts";
+import type { Transitions } from "./transitions.ts";
 
 /**
  * Empties the ready list into an array of the tasks that are still to be placed, best priority first.
@@ -22,6 +24,29 @@ export function takeReady(books: Books, ready: IntStack): { ids: Int32Array; cou
   const taken = ids.slice(0, count);
   ready.clear();
   return { ids: inOrder(books, taken), count };
+}
+
+/** The threads that have no task. */
+function freeThreads(books: Books): number {
+  const { underloaded } = books;
+  let threads = 0;
+  for (let i = 0; i < underloaded.length; i++) {
+    const worker = books.worker(underloaded.items[i]!);
+    threads += worker.threads - worker.load;
+  }
+  return threads;
+}
+
+/** As many withheld tasks as there are slots may be placed. */
+export function openQueue(books: Books, moves: Transitions, policy: Policy): void {
+  const { queue, ready } = moves;
+  if (queue.length === 0) return;
+  const slots = policy.openSlots?.(books) ?? freeThreads(books);
+  for (let left = Math.min(slots, queue.length); left > 0; left--) {
+    const task = queue.shift();
+    books.tasks.flags[task]! |= FLAG_READY;
+    ready.push(task);
+  }
 }
 
 function inOrder(books: Books, ids: Int32Array): Int32Array {

@@ -7,7 +7,8 @@ import { Books, type TaskError } from "./books.ts";
 import { GraphBuilder } from "./graph-builder.ts";
 import type { Outbox } from "./outbox.ts";
 import { PAYLOAD_PENDING } from "./payloads.ts";
-import { takeReady } from "./ready.ts";
+import { attachWatch } from "./policy-watch.ts";
+import { openQueue, takeReady } from "./ready.ts";
 import { ERRED, FORGOTTEN, MEMORY, NO_WORKER, PROCESSING, QUEUED, RELEASED, WAITING } from "./states.ts";
 import { FLAG_ACTOR, FLAG_LONG_RUNNING, FLAG_PINNED, FLAG_READY, FLAG_RUNNABLE } from "./task-table.ts";
 import { Transitions } from "./transitions.ts";
@@ -58,6 +59,7 @@ export class Scheduler implements PlacementSink, StealSink {
   /** The batch's stamp, ns: set by the server before it hands events in. Decides nothing but steal intervals. */
   now_ns = 0;
   readonly #policy: Policy;
+  readonly #balances_full: boolean;
   readonly #actor_lost: unknown;
   readonly #outbox: Outbox;
   readonly #probe: Probe;
@@ -69,6 +71,9 @@ export class Scheduler implements PlacementSink, StealSink {
     this.books = new Books(options.key_seed);
     this.moves = new Transitions(this.books, options.outbox);
     this.#policy = options.policy;
+    this.#balances_full = options.policy.balances_full_workers ?? false;
+    const watch = options.policy.watch?.(this.books);
+    if (watch !== undefined) attachWatch(this.books, watch);
     this.#outbox = options.outbox;
     this.#probe = options.probe ?? new Probe();
     this.#actor_lost = options.actor_lost ?? null;
@@ -258,8 +263,16 @@ export class Scheduler implements PlacementSink, StealSink {
   /**
    * `run_id` is what the report carries, or 0 from a worker of 2022.12, which has none. Returns false when the
    * report was stale and the worker must be told to drop the result (it has been, through the outbox).
+   * `duration_s`: what the run took by the worker's own clock; 0: it did not say.
    */
-  taskFinished(worker: WorkerBook, task: TaskId, run_id: number, nbytes: number, type: number): boolean {
+  taskFinished(
+    worker: WorkerBook,
+    task: TaskId,
+    run_id: number,
+    nbytes: number,
+    type: number,
+    duration_s = 0,
+  ): boolean {
     const { books, moves } = this;
     const { tasks } = books;
     if (worker.status === "closed") return false;
@@ -285,6 +298,7 @@ export class Scheduler implements PlacementSink, StealSink {
     if (books.lost_runs.size > 0 && books.lost_runs.delete(task)) this.counts.recomputed++;
     // It was done before the victim could give it up: as good as refused.
     if (books.steals.size > 0 && books.steals.has(task)) this.#policy.stealAnswered(false);
+    if (books.watch !== null && duration_s > 0) books.watch.taskMeasured(task, duration_s);
     moves.complete(task, worker);
     moves.settle();
     return true;
@@ -371,8 +385,8 @@ export class Scheduler implements PlacementSink, StealSink {
   }
 
   /** The task seceded from its worker's thread pool: its slot is free. */
-  taskLongRunning(worker: WorkerBook, task: TaskId, run_id: number): void {
-    const { tasks } = this.books;
+  taskLongRunning(worker: WorkerBook, task: TaskId, run_id: number, duration_s = 0): void {
+    const { tasks, watch } = this.books;
     if (!this.#processes(worker, task)) return;
     if (run_id !== 0 && tasks.run_id[task] !== run_id) return;
     if (tasks.flags[task]! & FLAG_LONG_RUNNING) return;
@@ -380,6 +394,8 @@ export class Scheduler implements PlacementSink, StealSink {
     tasks.flags[task]! |= FLAG_LONG_RUNNING;
     worker.long_running++;
     this.books.updateLoad(worker);
+    if (duration_s > 0) watch?.taskMeasured(task, duration_s);
+    watch?.taskSeceded(task, worker.id);
   }
 
   /** The worker has fetched a replica. One that nothing is known of is to be dropped again. */
@@ -448,7 +464,7 @@ export class Scheduler implements PlacementSink, StealSink {
   schedule(): number {
     const { tracer } = this.#probe;
     const { moves, books } = this;
-    this.#openQueue();
+    openQueue(books, moves, this.#policy);
     if (moves.ready.length > 0) {
       if (tracer !== null) tracer.enter(PHASE.placement);
       const { ids, count } = takeReady(books, moves.ready);
@@ -463,7 +479,8 @@ export class Scheduler implements PlacementSink, StealSink {
         tracer.exit();
       }
     }
-    if (books.underloaded.length === 0 || books.overloaded.length === 0) return Number.POSITIVE_INFINITY;
+    if (books.overloaded.length === 0) return Number.POSITIVE_INFINITY;
+    if (books.underloaded.length === 0 && !this.#balances_full) return Number.POSITIVE_INFINITY;
     if (tracer !== null) tracer.enter(PHASE.balance);
     const again_ns = this.#policy.balance(this.now_ns, books, this);
     if (tracer !== null) tracer.exit();
@@ -484,22 +501,6 @@ export class Scheduler implements PlacementSink, StealSink {
       if (stamps === null) continue;
       stamps.stamp(task, hop === HOP.knownReady ? STAMP.ready : STAMP.placed, now_ns);
       if (processing_on[task] !== NONE) stamps.worker(task, processing_on[task]!);
-    }
-  }
-
-  /** Queued tasks get as many tries as there are free slots. */
-  #openQueue(): void {
-    const { queue, ready } = this.moves;
-    if (queue.length === 0) return;
-    const { underloaded } = this.books;
-    let slots = 0;
-    for (let i = 0; i < underloaded.length && slots < queue.length; i++) {
-      const worker = this.books.worker(underloaded.items[i]!);
-      slots += worker.threads - worker.load;
-    }
-    for (const task of queue.splice(0, slots)) {
-      this.books.tasks.flags[task]! |= FLAG_READY;
-      ready.push(task);
     }
   }
 

@@ -4,6 +4,7 @@ import type { Books, TaskError } from "./books.ts";
 import type { CancelReason, Outbox } from "./outbox.ts";
 import { PAYLOAD_PENDING } from "./payloads.ts";
 import { ERRED, FORGOTTEN, MEMORY, NO_WORKER, PROCESSING, QUEUED, RELEASED, WAITING } from "./states.ts";
+import { TaskQueue } from "./task-queue.ts";
 import { FLAG_READY, FLAG_RESTRICTED, FLAG_RUNNABLE, FLAG_UNNEEDED } from "./task-table.ts";
 import type { WorkerBook } from "./worker-book.ts";
 
@@ -18,7 +19,7 @@ export class Transitions {
   /** Tasks whose last dependency came in, waiting to be placed at the end of the batch. */
   readonly ready = new IntStack(1024);
   /** Held back by the policy until a slot opens. */
-  readonly queue: TaskId[] = [];
+  readonly queue: TaskQueue;
   /** Who must hear at once when one of a few tasks is released, erred or forgotten. Must not move tasks itself. */
   readonly watches = new Map<TaskId, () => void>();
   readonly #unneeded = new IntStack();
@@ -27,6 +28,7 @@ export class Transitions {
   constructor(books: Books, outbox: Outbox) {
     this.books = books;
     this.outbox = outbox;
+    this.queue = new TaskQueue(books);
   }
 
   // ---- towards running
@@ -186,7 +188,7 @@ export class Transitions {
     else if (state === PROCESSING) {
       this.forgetSteal(task);
       this.#freeKeys(books.stopProcessing(task), task);
-    } else if (state === QUEUED) this.#unqueue(task);
+    } else if (state === QUEUED) this.queue.delete(task);
     else if (state === NO_WORKER) books.unrunnable.delete(task);
     else if (state === ERRED) books.errors.delete(task);
     books.setState(task, RELEASED);
@@ -221,39 +223,23 @@ export class Transitions {
     }
   }
 
-  #unqueue(task: TaskId): void {
-    const at = this.#queuePosition(task);
-    if (this.queue[at] === task) this.queue.splice(at, 1);
-  }
-
   /** waiting (or queued still) → queued, in the order of priorities. */
   enqueue(task: TaskId): void {
     if (this.books.tasks.state[task] !== QUEUED) this.books.setState(task, QUEUED);
-    this.queue.splice(this.#queuePosition(task), 0, task);
-  }
-
-  /** Where the task stands in the queue, or would. The order is strict: ids break ties. */
-  #queuePosition(task: TaskId): number {
-    const { queue, books } = this;
-    let low = 0;
-    let high = queue.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (books.compare(queue[middle]!, task) < 0) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+    this.queue.insert(task);
   }
 
   /** Forgets a steal in flight, and books the load back to where the task is. */
   forgetSteal(task: TaskId): void {
-    const steal = this.books.steals.get(task);
+    const { books } = this;
+    const steal = books.steals.get(task);
     if (steal === undefined) return;
-    this.books.steals.delete(task);
+    books.steals.delete(task);
     steal.victim.steals_out--;
     steal.thief.steals_in--;
-    if (steal.victim.status !== "closed") this.books.updateLoad(steal.victim);
-    if (steal.thief.status !== "closed") this.books.updateLoad(steal.thief);
+    books.watch?.stealEnded(task);
+    if (steal.victim.status !== "closed") books.updateLoad(steal.victim);
+    if (steal.thief.status !== "closed") books.updateLoad(steal.thief);
   }
 
   /**

@@ -199,7 +199,8 @@ function validateNeed(books: Books, task: TaskId): void {
   } else if (!needed) breach(books, task, "S12: nothing needs it");
 }
 
-function validateQueue(books: Books, queue: readonly TaskId[], queued: number): void {
+function validateQueue(books: Books, withheld: Iterable<TaskId>, queued: number): void {
+  const queue = [...withheld];
   if (queue.length !== queued)
     throw new InvariantError(`${queued} tasks queued, ${queue.length} in the queue`);
   for (let i = 0; i < queue.length; i++) {

@@ -1,18 +1,25 @@
+import { DaskPolicy } from "./dask/policy.ts";
+import { type DaskPolicySettings, DEFAULT_DASK_SETTINGS } from "./dask/settings.ts";
 import type { Policy } from "./policy.ts";
 import { RandomPolicy } from "./random.ts";
 import { WorkStealingPolicy } from "./work-stealing.ts";
 
-const POLICIES: Readonly<Record<string, (seed: number) => Policy>> = {
+const POLICIES: Readonly<Record<string, (seed: number, settings: DaskPolicySettings) => Policy>> = {
   workstealing: (seed) => new WorkStealingPolicy(seed),
   random: (seed) => new RandomPolicy(seed),
+  dask: (_seed, settings) => new DaskPolicy(settings),
 };
 
 export const POLICY_NAMES: readonly string[] = Object.keys(POLICIES);
 
 /** Throws RangeError for a name that is not in {@link POLICY_NAMES}. */
-export function createPolicy(name: string, seed: number): Policy {
+export function createPolicy(
+  name: string,
+  seed: number,
+  settings: DaskPolicySettings = DEFAULT_DASK_SETTINGS,
+): Policy {
   const make = POLICIES[name];
   if (make === undefined)
     throw new RangeError(`unknown scheduler '${name}': one of ${POLICY_NAMES.join(", ")}`);
-  return make(seed);
+  return make(seed, settings);
 }

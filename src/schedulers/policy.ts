@@ -19,13 +19,19 @@ export interface ClusterView {
 
   dependencyCount(task: TaskId): number;
   dependency(task: TaskId, index: number): TaskId;
-  /** Size of the result, bytes. */
+  /** Size of the result, bytes; below 0: not known. */
   nbytes(task: TaskId): number;
+  /** Sum of the sizes of what the worker holds, bytes. */
+  heldBytes(worker: WorkerId): number;
+  /** Copies the task's key, canonical msgpack, to `target` if there is room; answers its length. */
+  readKey(task: TaskId, target: Uint8Array): number;
 
   /** Records of the workers that hold the task's result. */
   firstHolder(task: TaskId): number;
   nextHolder(record: number): number;
   holder(record: number): WorkerId;
+  /** A question for one pair: no walk. */
+  holds(task: TaskId, worker: WorkerId): boolean;
   /** Records of the workers that will fetch it, because a task that was assigned to them needs it. */
   firstNeed(task: TaskId): number;
   nextNeed(record: number): number;
@@ -53,6 +59,39 @@ export interface PlacementSink {
   refuse(task: TaskId): void;
 }
 
+/**
+ * What a policy that keeps books of its own is told of, as it happens: before {@link Policy.place} is asked about it.
+ * It must not decide anything in these calls. Numbers of tasks and workers are given out again after
+ * {@link taskForgotten} and {@link workerLeft}.
+ */
+export interface PolicyWatch {
+  /** The task is to be computed (again): it waits for its dependencies, or for being placed. */
+  taskWaiting(task: TaskId): void;
+  /** It waits no more: it is being placed, withheld or refused, or nobody needs it. */
+  taskWaited(task: TaskId): void;
+  taskForgotten(task: TaskId): void;
+  /** The worker has the task: placed there, or stolen. */
+  taskStarted(task: TaskId, worker: WorkerId): void;
+  /** The worker has it no more. `seceded`: {@link taskSeceded} was told before. */
+  taskStopped(task: TaskId, worker: WorkerId, seceded: boolean): void;
+  /** The task runs on, outside its worker's threads. */
+  taskSeceded(task: TaskId, worker: WorkerId): void;
+  /** What a run of the task took on its worker, transfers left out. */
+  taskMeasured(task: TaskId, duration_s: number): void;
+  /** The worker will fetch the task's result, or will not any more (it has it, or what needed it is gone). */
+  needBegan(task: TaskId, worker: WorkerId): void;
+  needEnded(task: TaskId, worker: WorkerId): void;
+  workerJoined(worker: WorkerId, threads: number): void;
+  workerLeft(worker: WorkerId): void;
+  /** It takes tasks, or does not any more. */
+  workerRuns(worker: WorkerId, running: boolean): void;
+  /** A steal of the task is over, whatever came of it. */
+  stealEnded(task: TaskId): void;
+  /** Workers' own measurements, with their heartbeats: a task that runs for so long already; bytes a second. */
+  taskRunning(task: TaskId, since_s: number): void;
+  bandwidthMeasured(bytes_per_s: number): void;
+}
+
 export interface StealSink {
   /** Asks the task's worker to give it up for `thief`. The answer comes later, and may be no. */
   steal(task: TaskId, thief: WorkerId): void;
@@ -70,4 +109,11 @@ export interface Policy {
   balance(now_ns: number, view: ClusterView, sink: StealSink): number;
   /** How a steal ended. */
   stealAnswered(granted: boolean): void;
+
+  /** Asked once, before anything else, by a scheduler that will tell the answer what happens. */
+  readonly watch?: (view: ClusterView) => PolicyWatch;
+  /** True: it may move tasks although no worker has a free thread. Else {@link balance} is not asked then. */
+  readonly balances_full_workers?: boolean;
+  /** How many withheld tasks may be placed; asked while there are some. Absent: as many as there are free threads. */
+  readonly openSlots?: (view: ClusterView) => number;
 }

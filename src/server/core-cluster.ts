@@ -1,4 +1,5 @@
 import { type ClientId, NONE, type TaskId } from "../base/ids.ts";
+import { keySplit } from "../base/key-split.ts";
 import type { TaskError as CoreTaskError } from "../core/books.ts";
 import { PAYLOAD_INLINE, PAYLOAD_PENDING, PAYLOAD_PICKLED } from "../core/payloads.ts";
 import type { Scheduler } from "../core/scheduler.ts";
@@ -8,7 +9,6 @@ import type { WorkerBook } from "../core/worker-book.ts";
 import { type KeyBytes, keyText, keyValue } from "../protocol/keys.ts";
 import { unpackValue } from "../protocol/msgpack.ts";
 import { Pickled, Serialized, toNumber, WireMap, type WireValue } from "../protocol/values.ts";
-import { keySplit } from "./key-split.ts";
 import type { TurnLoop } from "./loop.ts";
 import type {
   CancelReason,

@@ -30,6 +30,7 @@ import {
 import { PeerServer } from "./peers/peer-server.ts";
 import { PythonSide } from "./python/python-side.ts";
 import { Shuffles } from "./shuffle/shuffles.ts";
+import { tellMeasurements } from "./stream/measurements.ts";
 import { StreamOutbox } from "./stream/outbox.ts";
 import { TypeTable } from "./stream/type-table.ts";
 import { Streams } from "./streams.ts";
@@ -112,7 +113,7 @@ export class SchedulerServer {
     const types = new TypeTable();
     this.outbox = new StreamOutbox(types, clock, probe, limits.stream_pending_bytes_max);
     this.scheduler = new Scheduler({
-      policy: createPolicy(options.scheduler, options.seed),
+      policy: createPolicy(options.scheduler, options.seed, settings.policy),
       outbox: this.outbox,
       // Clients choose the keys: without a secret seed they could choose them to collide.
       key_seed: machine.secret(),
@@ -196,6 +197,9 @@ export class SchedulerServer {
         onClientRemoved: () => undefined,
       });
     workers.heartbeat_followers.add((peer) => this.diagnostics.memory.onHeartbeat(peer));
+    const { watch } = scheduler.books;
+    if (watch !== null)
+      workers.heartbeat_followers.add((peer) => tellMeasurements(peer, scheduler.books.keys, watch));
   }
 
   /** What stands around the hot path: everything that it needs has been made. */

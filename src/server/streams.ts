@@ -123,8 +123,16 @@ export class Streams implements StreamHandler {
       else if (what === DROPPED) scheduler.keyReleased(worker, task);
       else {
         if (tracer !== null) hops.read(tracer, reader, row, worker.id, read_ns);
-        const { run_id, nbytes, type } = reader;
-        const taken = scheduler.taskFinished(worker, task, run_id[row]!, nbytes[row]!, type[row]!);
+        const { run_id, nbytes, type, start_s, stop_s } = reader;
+        const duration_s = stop_s[row]! - start_s[row]!;
+        const taken = scheduler.taskFinished(
+          worker,
+          task,
+          run_id[row]!,
+          nbytes[row]!,
+          type[row]!,
+          duration_s,
+        );
         // A stale report finishes nothing: no hop ends here.
         if (!taken) reader.what[row] = DROPPED;
       }

@@ -62,7 +62,10 @@ test.each(RELEASES)("without configuration, settings are those of Dask %s", (rel
   // The backlog is the one that is larger here; Dask's own list of routes stands for ours.
   const dasks = settingsOf(dasksDefaults(release));
   expect(dasks.tls.min_version).toBe("TLSv1.2");
-  const own = { socket_backlog: 4_096, http_routes: null, tls: { ...dasks.tls, min_version: null } };
+  // Older releases look at the balance ten times as often.
+  const policy = { ...dasks.policy, stealing_interval_ns: 1e9 };
+  if (release === "2026.8.0") expect(dasks.policy).toEqual(policy);
+  const own = { socket_backlog: 4_096, http_routes: null, policy, tls: { ...dasks.tls, min_version: null } };
   expect({ ...dasks, ...own }).toEqual(settings());
 });
 
@@ -75,6 +78,13 @@ test("settings are read in the forms that Dask takes", () => {
     [KEYS.http_routes]: ["distributed.http.health"],
     [KEYS.blocked_handlers]: "run_function",
     [KEYS.log_length]: 0,
+    [KEYS.worker_saturation]: "inf",
+    [KEYS.stealing_interval]: 250,
+    [KEYS.bandwidth]: "1 GB",
+    [KEYS.default_durations]: new Map<string, ConfigValue>([
+      ["load", "2 minutes"],
+      ["add", 0.5],
+    ]),
   };
   expect(settings(entries)).toMatchObject({
     allowed_failures: 7,
@@ -84,6 +94,15 @@ test("settings are read in the forms that Dask takes", () => {
     http_routes: ["distributed.http.health"],
     blocked_handlers: ["run_function"],
     log_length: 0,
+    policy: {
+      worker_saturation: Number.POSITIVE_INFINITY,
+      stealing_interval_ns: 250e6,
+      bandwidth: 1e9,
+      default_durations_s: new Map([
+        ["load", 120],
+        ["add", 0.5],
+      ]),
+    },
   });
 });
 
@@ -98,6 +117,9 @@ test.each([
   [KEYS.tls_min_version, 1.1],
   [KEYS.require_encryption, "yes"],
   [KEYS.contact_address, new Map()],
+  [KEYS.worker_saturation, 0],
+  [KEYS.worker_saturation, "much"],
+  [KEYS.default_durations, "1s"],
 ])("%s: %j is refused in one line that names it", (key, value) => {
   const run = (): unknown => settings({ [key]: value });
   expect(run).toThrow(ConfigError);

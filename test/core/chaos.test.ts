@@ -1,16 +1,29 @@
 import { env } from "node:process";
 import fc from "fast-check";
-import { describe, test } from "vitest";
+import { describe, expect, test } from "vitest";
+import { DaskPolicy } from "../../src/schedulers/dask/policy.ts";
+import { DEFAULT_DASK_SETTINGS } from "../../src/schedulers/dask/settings.ts";
 import type { Policy } from "../../src/schedulers/policy.ts";
 import { RandomPolicy } from "../../src/schedulers/random.ts";
 import { WorkStealingPolicy } from "../../src/schedulers/work-stealing.ts";
 import { QueuingPolicy } from "../schedulers/queuing-policy.ts";
 import { Chaos, MOVES, type Step } from "./chaos.ts";
 
+/** Whatever it depends on, a task of a large group is a root task; steals are asked for at every occasion. */
+const ROOTS = {
+  ...DEFAULT_DASK_SETTINGS,
+  rootish_groups: 100,
+  rootish_tasks: 1e6,
+  stealing_interval_ns: 1,
+  unknown_duration_s: 5,
+};
+
 const POLICIES: Readonly<Record<string, () => Policy>> = {
   random: () => new RandomPolicy(3),
   workstealing: () => new WorkStealingPolicy(3),
   queuing: () => new QueuingPolicy(),
+  dask: () => new DaskPolicy(ROOTS),
+  "dask, nothing withheld": () => new DaskPolicy({ ...ROOTS, worker_saturation: Number.POSITIVE_INFINITY }),
 };
 
 /** More runs, or others: `RSDS_CHAOS_RUNS=2000 RSDS_CHAOS_SEED=7 npx vitest run test/core/chaos.test.ts`. */
@@ -18,16 +31,25 @@ const { RSDS_CHAOS_RUNS: runs = "150", RSDS_CHAOS_SEED: seed = "20260801" } = en
 
 const step: fc.Arbitrary<Step> = fc.tuple(fc.nat(MOVES.length), fc.nat(1000), fc.nat(1000));
 
+/** What a policy keeps of its own agrees with the books. */
+function check(policy: Policy, { world }: Chaos): void {
+  if (policy instanceof DaskPolicy) expect(policy.breach(world.scheduler.books)).toBe(null);
+}
+
 describe.each(Object.entries(POLICIES))("%s", (_, make) => {
   test("no order of joins, losses, reports, cancels and steals breaks an invariant or loses a task", () => {
     fc.assert(
       fc.property(fc.array(step, { minLength: 20, maxLength: 120, size: "max" }), (steps) => {
-        const chaos = new Chaos(make());
+        const policy = make();
+        const chaos = new Chaos(policy);
         chaos.join(1, 1);
         chaos.join(2, 3);
         chaos.run(steps);
+        check(policy, chaos);
         chaos.heal();
+        check(policy, chaos);
         chaos.end();
+        if (policy instanceof DaskPolicy) expect(policy.groups_kept).toBe(0);
       }),
       { numRuns: Number(runs), seed: Number(seed), interruptAfterTimeLimit: 40_000 },
     );

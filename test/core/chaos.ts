@@ -22,6 +22,7 @@ export class Chaos {
 
   constructor(policy: Policy) {
     this.world = new World({ policy, prompt: false, allowed_failures: 1 });
+    this.world.run_s = 0.25;
   }
 
   run(steps: readonly Step[]): void {
@@ -72,7 +73,7 @@ export class Chaos {
       const inputs = new Set<number>();
       for (let k = 1; k <= (a >> 3) % 4; k++)
         if (number - k * ((b % 3) + 1) >= 0) inputs.add(number - k * ((b % 3) + 1));
-      graph[`g${number}`] = [...inputs].map((input) => `g${input}`);
+      graph[`g-${number}`] = [...inputs].map((input) => `g-${input}`);
     }
     if (a % 11 !== 0) this.#complete(graph);
     const keys = Object.keys(graph);
@@ -98,7 +99,7 @@ export class Chaos {
   }
 
   key(a: number): string {
-    return a % 9 === 8 ? `s${a % 2}` : `g${a % NAMES_MAX}`;
+    return a % 9 === 8 ? `s${a % 2}` : `g-${a % NAMES_MAX}`;
   }
 
   taskOf(worker: WorkerPeer | undefined, b: number): string | undefined {

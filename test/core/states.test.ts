@@ -87,7 +87,7 @@ describe("validate", () => {
     "a stopped worker that counts as running": (world) => {
       world.worker(1).book.status = "paused";
     },
-    "a task in the queue that is not queued": (world) => world.scheduler.moves.queue.push(world.task("b")),
+    "a task in the queue that is not queued": (world) => world.scheduler.moves.queue.insert(world.task("b")),
     "a task left unsettled": (world) => world.scheduler.moves.mayBeUnneeded(world.task("b")),
     "a key that is out of the table": (world) => world.scheduler.books.keys.unlink(world.task("b")),
     "restrictions without their flag": (world) => {

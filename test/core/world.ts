@@ -35,6 +35,8 @@ export class World {
   readonly clients = new Map<string, ClientPeer>();
   /** Off: messages stay in the workers' inboxes until the test lets them read. */
   readonly prompt: boolean;
+  /** What workers say that each run of a task took; 0: nothing. */
+  run_s = 0;
   again_ns = Number.POSITIVE_INFINITY;
   #generation = 0;
   #batching = false;
@@ -332,7 +334,7 @@ export class World {
     switch (report.op) {
       case "task-finished":
         if (peer.promised.get(report.key) === report.run_id) peer.promised.delete(report.key);
-        scheduler.taskFinished(book, task, report.run_id, report.nbytes, 0);
+        scheduler.taskFinished(book, task, report.run_id, report.nbytes, 0, this.run_s);
         break;
       case "task-erred":
         scheduler.taskErred(book, task, report.run_id, errorOf(task, "ValueError"));

@@ -5,6 +5,8 @@ import { Prng } from "../../src/base/prng.ts";
 import { PAYLOAD_PICKLED } from "../../src/core/payloads.ts";
 import { Scheduler } from "../../src/core/scheduler.ts";
 import { keyBytes } from "../../src/protocol/keys.ts";
+import { DaskPolicy } from "../../src/schedulers/dask/policy.ts";
+import { DEFAULT_DASK_SETTINGS } from "../../src/schedulers/dask/settings.ts";
 import type { ClusterView, PlacementSink, Policy, StealSink } from "../../src/schedulers/policy.ts";
 import { RandomPolicy } from "../../src/schedulers/random.ts";
 import { WorkStealingPolicy } from "../../src/schedulers/work-stealing.ts";
@@ -54,6 +56,15 @@ class CountingView implements ClusterView {
   nbytes(task: TaskId): number {
     return this.#ask().nbytes(task);
   }
+  heldBytes(worker: WorkerId): number {
+    return this.#ask().heldBytes(worker);
+  }
+  readKey(task: TaskId, target: Uint8Array): number {
+    return this.#ask().readKey(task, target);
+  }
+  holds(task: TaskId, worker: WorkerId): boolean {
+    return this.#ask().holds(task, worker);
+  }
   firstHolder(task: TaskId): number {
     return this.#ask().firstHolder(task);
   }
@@ -92,13 +103,25 @@ class CountingView implements ClusterView {
 /** A policy whose questions are counted, apart for placing and balancing. */
 class CountedPolicy implements Policy {
   readonly name: string;
+  readonly balances_full_workers: boolean;
   placing = 0;
   balancing = 0;
+  watching: CountingView | null = null;
+  readonly watch?: NonNullable<Policy["watch"]>;
+  readonly openSlots?: NonNullable<Policy["openSlots"]>;
   readonly #policy: Policy;
 
   constructor(policy: Policy) {
     this.#policy = policy;
     this.name = policy.name;
+    this.balances_full_workers = policy.balances_full_workers ?? false;
+    if (policy.openSlots !== undefined) this.openSlots = policy.openSlots;
+    const { watch } = policy;
+    if (watch === undefined) return;
+    this.watch = (view) => {
+      this.watching = new CountingView(view);
+      return watch(this.watching);
+    };
   }
 
   place(ready: Int32Array, count: number, view: ClusterView, sink: PlacementSink): void {
@@ -120,6 +143,7 @@ class CountedPolicy implements Policy {
 }
 
 const TASKS = 10_000;
+const INFINITE = { ...DEFAULT_DASK_SETTINGS, worker_saturation: Number.POSITIVE_INFINITY };
 
 /**
  * Half sources, half tasks on two of them, in order; workers report one task a batch, the worst case for a policy
@@ -182,6 +206,8 @@ function submit(scheduler: Scheduler, client: number): void {
 describe.each([
   ["random", () => new CountedPolicy(new RandomPolicy(1)), 5],
   ["workstealing", () => new CountedPolicy(new WorkStealingPolicy(1)), 60],
+  ["dask", () => new CountedPolicy(new DaskPolicy()), 60],
+  ["dask, nothing withheld", () => new CountedPolicy(new DaskPolicy(INFINITE)), 60],
 ] as const)("%s", (_, make, questions_max) => {
   test("asks as much for ten thousand tasks on a thousand workers as on a hundred", () => {
     const hundred = run(make(), 100);
@@ -191,5 +217,8 @@ describe.each([
     expect(thousand.placing / TASKS).toBeLessThan(questions_max);
     expect(thousand.balancing).toBeLessThan(3 * hundred.balancing + 30 * 1000);
     expect(thousand.balancing / TASKS).toBeLessThan(questions_max);
+    const told = (policy: CountedPolicy): number => policy.watching?.questions ?? 0;
+    expect(told(thousand)).toBeLessThan(1.1 * told(hundred) + 1);
+    expect(told(thousand) / TASKS).toBeLessThan(10);
   });
 });

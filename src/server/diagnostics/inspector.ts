@@ -1,10 +1,10 @@
 import { type ClientId, NONE, type TaskId } from "../../base/ids.ts";
+import { keySplit } from "../../base/key-split.ts";
 import type { Books } from "../../core/books.ts";
 import type { Scheduler } from "../../core/scheduler.ts";
 import { FORGOTTEN, STATE_NAMES, type TaskStateName, WAITING } from "../../core/states.ts";
 import { type KeyBytes, keyValue } from "../../protocol/keys.ts";
 import type { WireValue } from "../../protocol/values.ts";
-import { keySplit } from "../key-split.ts";
 
 /** Reads the core's books for people and tools that ask: walks tables, keeps nothing, changes nothing. */
 export class Inspector {

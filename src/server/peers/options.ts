@@ -1,4 +1,5 @@
 import type { TlsContext } from "../../comm/tls.ts";
+import { type DaskPolicySettings, DEFAULT_DASK_SETTINGS } from "../../schedulers/dask/settings.ts";
 import { DEFAULT_MEMORY_SETTINGS, type MemorySettings } from "../memory/settings.ts";
 import type { Log } from "./log.ts";
 
@@ -49,6 +50,8 @@ export interface ServerSettings {
   /** Tasks that no worker could take for so long are erred; null: never. */
   readonly no_workers_timeout_ms: number | null;
   readonly memory: MemorySettings;
+  /** What the policy `dask` goes by. */
+  readonly policy: DaskPolicySettings;
 }
 
 /** Dask's defaults, but for the backlog: as many peers as a large cluster's workers may knock at once. */
@@ -63,6 +66,7 @@ export const DEFAULT_SERVER_SETTINGS: ServerSettings = {
   pickle: true,
   no_workers_timeout_ms: null,
   memory: DEFAULT_MEMORY_SETTINGS,
+  policy: DEFAULT_DASK_SETTINGS,
 };
 
 /** A started server. */

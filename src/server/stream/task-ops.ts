@@ -24,7 +24,8 @@ const TASK_OPS: ReadonlyMap<string, TaskOp> = new Map<string, TaskOp>([
   ],
   [
     "long-running",
-    (fields, task, worker, scheduler) => scheduler.taskLongRunning(worker, task, runId(fields)),
+    (fields, task, worker, scheduler) =>
+      scheduler.taskLongRunning(worker, task, runId(fields), toNumber(fields.get("compute_duration")) ?? 0),
   ],
   ["reschedule", (_fields, task, worker, scheduler) => scheduler.taskRescheduled(worker, task)],
 ]);

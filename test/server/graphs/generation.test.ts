@@ -3,9 +3,9 @@ import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, test } from "vitest";
+import { keySplit } from "../../../src/base/key-split.ts";
 import { Prng } from "../../../src/base/prng.ts";
 import { Generations, timeoutMs } from "../../../src/server/graphs/generation.ts";
-import { keySplit } from "../../../src/server/key-split.ts";
 import { Rig } from "../stream/rig.ts";
 
 const ODD_KEYS = [
