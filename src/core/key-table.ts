@@ -83,11 +83,11 @@ export class KeyTable {
 
   /**
    * True when task `id` is in the table with exactly these bytes: the cheap test of a guess before any hashing.
-   * A task that was taken out never matches: its key may belong to another by now.
+   * `id` may be one that was never given out. A task that was taken out never matches: its key may belong to another by now.
    */
   matches(id: TaskId, bytes: Uint8Array, start: number, end: number): boolean {
-    const length = this.#length[id]!;
-    if (length !== end - start) return false;
+    if (id >= this.#length.length || this.#length[id] !== end - start) return false;
+    const length = end - start;
     const own = this.#chunks[this.#chunk[id]!]!.bytes;
     const offset = this.#offset[id]!;
     // From the end: keys of one layer differ in their last bytes.

@@ -69,6 +69,8 @@ export class WorkerReader {
   readonly #starts = new Int32Array(FIELDS.length);
   readonly #ends = new Int32Array(FIELDS.length);
   #guess: TaskId = NONE;
+  /** Who was looked up last: keys that were made together have neighbouring ids, and often come together. */
+  #last: TaskId = NONE;
   /** The form of the last task-finished, with what is not in its holes. */
   readonly #template = new ReportTemplate();
   #template_type = NONE;
@@ -367,12 +369,14 @@ export class WorkerReader {
     const { keys, tasks } = this.#books;
     const guess = this.#guess;
     // Workers mostly report in the order in which they were asked.
-    if (guess !== NONE && keys.matches(guess, bytes, start, end)) {
-      if (what === FINISHED) this.#guess = tasks.next_processing[guess]!;
+    if (what === FINISHED && guess !== NONE && keys.matches(guess, bytes, start, end)) {
+      this.#guess = tasks.next_processing[guess]!;
       return this.#push(what, guess);
     }
-    const task = keys.find(bytes, start, end);
+    const next = this.#last + 1;
+    const task = keys.matches(next, bytes, start, end) ? next : keys.find(bytes, start, end);
     if (task !== NONE) {
+      this.#last = task;
       if (what === FINISHED) this.#guess = tasks.next_processing[task]!;
       return this.#push(what, task);
     }
