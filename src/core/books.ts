@@ -398,6 +398,26 @@ export class Books {
     return this.tasks.nbytes[task]!;
   }
 
+  firstDependent(task: TaskId): number {
+    return this.edges.dependents[task]!;
+  }
+
+  nextDependent(record: number): number {
+    return this.edges.next[record]!;
+  }
+
+  dependent(record: number): TaskId {
+    return this.edges.dependent[record]!;
+  }
+
+  order(task: TaskId): number {
+    return this.tasks.order[task]!;
+  }
+
+  setOrder(task: TaskId, order: number): void {
+    this.tasks.order[task] = order;
+  }
+
   heldBytes(worker: WorkerId): number {
     return this.workers[worker]!.nbytes;
   }

@@ -464,6 +464,7 @@ export class Scheduler implements PlacementSink, StealSink {
   schedule(): number {
     const { tracer } = this.#probe;
     const { moves, books } = this;
+    this.#policy.order?.(books, books);
     openQueue(books, moves, this.#policy);
     if (moves.ready.length > 0) {
       if (tracer !== null) tracer.enter(PHASE.placement);

@@ -1,13 +1,24 @@
 import { DaskPolicy } from "./dask/policy.ts";
 import { type DaskPolicySettings, DEFAULT_DASK_SETTINGS } from "./dask/settings.ts";
+import { FreeThreadsPolicy } from "./lists/free-threads.ts";
+import { ListPolicy } from "./lists/list-policies.ts";
+import { SinglePolicy } from "./lists/single.ts";
 import type { Policy } from "./policy.ts";
 import { RandomPolicy } from "./random.ts";
 import { WorkStealingPolicy } from "./work-stealing.ts";
 
+/** docs/schedulers.md says what each does. */
 const POLICIES: Readonly<Record<string, (seed: number, settings: DaskPolicySettings) => Policy>> = {
   workstealing: (seed) => new WorkStealingPolicy(seed),
   random: (seed) => new RandomPolicy(seed),
   dask: (_seed, settings) => new DaskPolicy(settings),
+  blevel: (seed, settings) => new FreeThreadsPolicy("blevel", seed, settings),
+  tlevel: (seed, settings) => new FreeThreadsPolicy("tlevel", seed, settings),
+  "blevel-gt": (seed, settings) => new FreeThreadsPolicy("blevel-gt", seed, settings),
+  etf: (_seed, settings) => new ListPolicy("etf", settings),
+  dls: (_seed, settings) => new ListPolicy("dls", settings),
+  mcp: (_seed, settings) => new ListPolicy("mcp", settings),
+  single: (_seed, settings) => new SinglePolicy(settings),
 };
 
 export const POLICY_NAMES: readonly string[] = Object.keys(POLICIES);

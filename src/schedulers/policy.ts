@@ -19,6 +19,12 @@ export interface ClusterView {
 
   dependencyCount(task: TaskId): number;
   dependency(task: TaskId, index: number): TaskId;
+  /** Records of the tasks that depend on the task. */
+  firstDependent(task: TaskId): number;
+  nextDependent(record: number): number;
+  dependent(record: number): TaskId;
+  /** The task's place in the order of its graph: what is less runs first. */
+  order(task: TaskId): number;
   /** Size of the result, bytes; below 0: not known. */
   nbytes(task: TaskId): number;
   /** Sum of the sizes of what the worker holds, bytes. */
@@ -37,7 +43,10 @@ export interface ClusterView {
   nextNeed(record: number): number;
   need(record: number): WorkerId;
 
-  /** null: any running worker will do. Else those that the task's restrictions allow; may be empty. */
+  /**
+   * null: any running worker will do. Else those that the task's restrictions allow; may be empty. The list is the same
+   * object for all tasks of the same restrictions, as long as the same workers run.
+   */
   candidates(task: TaskId): readonly WorkerId[] | null;
 
   /** True when the task may wait in the scheduler for a slot: it is not tied to workers, nor an actor. */
@@ -57,6 +66,11 @@ export interface PlacementSink {
   queue(task: TaskId): void;
   /** No running worker may take the task (Dask's `no-worker`). */
   refuse(task: TaskId): void;
+}
+
+export interface OrderSink {
+  /** Another place in the order of its graph for a task that has not been ready yet. */
+  setOrder(task: TaskId, order: number): void;
 }
 
 /**
@@ -92,6 +106,25 @@ export interface PolicyWatch {
   bandwidthMeasured(bytes_per_s: number): void;
 }
 
+/** A watch that nothing is done with: for policies that want to be told of a part. */
+export const UNWATCHED: PolicyWatch = {
+  taskWaiting: () => undefined,
+  taskWaited: () => undefined,
+  taskForgotten: () => undefined,
+  taskStarted: () => undefined,
+  taskStopped: () => undefined,
+  taskSeceded: () => undefined,
+  taskMeasured: () => undefined,
+  needBegan: () => undefined,
+  needEnded: () => undefined,
+  workerJoined: () => undefined,
+  workerLeft: () => undefined,
+  workerRuns: () => undefined,
+  stealEnded: () => undefined,
+  taskRunning: () => undefined,
+  bandwidthMeasured: () => undefined,
+};
+
 export interface StealSink {
   /** Asks the task's worker to give it up for `thief`. The answer comes later, and may be no. */
   steal(task: TaskId, thief: WorkerId): void;
@@ -112,6 +145,8 @@ export interface Policy {
 
   /** Asked once, before anything else, by a scheduler that will tell the answer what happens. */
   readonly watch?: (view: ClusterView) => PolicyWatch;
+  /** Asked before ready tasks are sorted: the tasks that came since the last time may get other places in the order. */
+  readonly order?: (view: ClusterView, sink: OrderSink) => void;
   /** True: it may move tasks although no worker has a free thread. Else {@link balance} is not asked then. */
   readonly balances_full_workers?: boolean;
   /** How many withheld tasks may be placed; asked while there are some. Absent: as many as there are free threads. */

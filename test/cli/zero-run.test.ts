@@ -169,7 +169,7 @@ describe("wrong usage ends with 2 and one line that says what to change", () => 
     [[...zero, "--workload", "mrege:10"], "give merge:N"],
     [[...zero, "--workload", "merge:10", "--workload", "merge:x"], "N must be a whole number"],
     [[...zero, "--workload", "nowhere/x.jsonl.gz"], "no file nowhere/x.jsonl.gz"],
-    [[...zero, "--scheduler", "blevel"], "workstealing, random"],
+    [[...zero, "--scheduler", "heft"], "workstealing, random"],
     [[...zero, "--transport", "udp"], "tcp, memory, direct"],
     [[...zero, "--trace", "all"], "off, phases, tasks"],
     [[...zero, "--repeat", "0"], "from 1 to"],

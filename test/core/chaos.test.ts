@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { DaskPolicy } from "../../src/schedulers/dask/policy.ts";
 import { DEFAULT_DASK_SETTINGS } from "../../src/schedulers/dask/settings.ts";
+import { createPolicy } from "../../src/schedulers/index.ts";
 import type { Policy } from "../../src/schedulers/policy.ts";
 import { RandomPolicy } from "../../src/schedulers/random.ts";
 import { WorkStealingPolicy } from "../../src/schedulers/work-stealing.ts";
@@ -23,6 +24,9 @@ const POLICIES: Readonly<Record<string, () => Policy>> = {
   workstealing: () => new WorkStealingPolicy(3),
   queuing: () => new QueuingPolicy(),
   dask: () => new DaskPolicy(ROOTS),
+  "blevel-gt": () => createPolicy("blevel-gt", 3),
+  etf: () => createPolicy("etf", 3),
+  single: () => createPolicy("single", 3),
   "dask, nothing withheld": () => new DaskPolicy({ ...ROOTS, worker_saturation: Number.POSITIVE_INFINITY }),
 };
 

@@ -7,6 +7,7 @@ import { Scheduler } from "../../src/core/scheduler.ts";
 import { keyBytes } from "../../src/protocol/keys.ts";
 import { DaskPolicy } from "../../src/schedulers/dask/policy.ts";
 import { DEFAULT_DASK_SETTINGS } from "../../src/schedulers/dask/settings.ts";
+import { createPolicy } from "../../src/schedulers/index.ts";
 import type { ClusterView, PlacementSink, Policy, StealSink } from "../../src/schedulers/policy.ts";
 import { RandomPolicy } from "../../src/schedulers/random.ts";
 import { WorkStealingPolicy } from "../../src/schedulers/work-stealing.ts";
@@ -55,6 +56,18 @@ class CountingView implements ClusterView {
   }
   nbytes(task: TaskId): number {
     return this.#ask().nbytes(task);
+  }
+  firstDependent(task: TaskId): number {
+    return this.#ask().firstDependent(task);
+  }
+  nextDependent(record: number): number {
+    return this.#ask().nextDependent(record);
+  }
+  dependent(record: number): TaskId {
+    return this.#ask().dependent(record);
+  }
+  order(task: TaskId): number {
+    return this.#ask().order(task);
   }
   heldBytes(worker: WorkerId): number {
     return this.#ask().heldBytes(worker);
@@ -108,6 +121,7 @@ class CountedPolicy implements Policy {
   balancing = 0;
   watching: CountingView | null = null;
   readonly watch?: NonNullable<Policy["watch"]>;
+  readonly order?: NonNullable<Policy["order"]>;
   readonly openSlots?: NonNullable<Policy["openSlots"]>;
   readonly #policy: Policy;
 
@@ -116,6 +130,7 @@ class CountedPolicy implements Policy {
     this.name = policy.name;
     this.balances_full_workers = policy.balances_full_workers ?? false;
     if (policy.openSlots !== undefined) this.openSlots = policy.openSlots;
+    if (policy.order !== undefined) this.order = policy.order;
     const { watch } = policy;
     if (watch === undefined) return;
     this.watch = (view) => {
@@ -207,6 +222,11 @@ describe.each([
   ["random", () => new CountedPolicy(new RandomPolicy(1)), 5],
   ["workstealing", () => new CountedPolicy(new WorkStealingPolicy(1)), 60],
   ["dask", () => new CountedPolicy(new DaskPolicy()), 60],
+  ["blevel", () => new CountedPolicy(createPolicy("blevel", 1)), 120],
+  ["blevel-gt", () => new CountedPolicy(createPolicy("blevel-gt", 1)), 120],
+  ["etf", () => new CountedPolicy(createPolicy("etf", 1)), 1000],
+  ["mcp", () => new CountedPolicy(createPolicy("mcp", 1)), 100],
+  ["single", () => new CountedPolicy(createPolicy("single", 1)), 20],
   ["dask, nothing withheld", () => new CountedPolicy(new DaskPolicy(INFINITE)), 60],
 ] as const)("%s", (_, make, questions_max) => {
   test("asks as much for ten thousand tasks on a thousand workers as on a hundred", () => {
@@ -219,6 +239,6 @@ describe.each([
     expect(thousand.balancing / TASKS).toBeLessThan(questions_max);
     const told = (policy: CountedPolicy): number => policy.watching?.questions ?? 0;
     expect(told(thousand)).toBeLessThan(1.1 * told(hundred) + 1);
-    expect(told(thousand) / TASKS).toBeLessThan(10);
+    expect(told(thousand) / TASKS).toBeLessThan(questions_max);
   });
 });

@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { Prng } from "../../src/base/prng.ts";
 import { DaskPolicy } from "../../src/schedulers/dask/policy.ts";
 import { DEFAULT_DASK_SETTINGS } from "../../src/schedulers/dask/settings.ts";
+import { createPolicy } from "../../src/schedulers/index.ts";
 import type { Policy } from "../../src/schedulers/policy.ts";
 import { RandomPolicy } from "../../src/schedulers/random.ts";
 import { WorkStealingPolicy } from "../../src/schedulers/work-stealing.ts";
@@ -15,6 +16,12 @@ const POLICIES: Readonly<Record<string, (seed: number) => Policy>> = {
   "dask, worker-saturation: inf": () =>
     new DaskPolicy({ ...DEFAULT_DASK_SETTINGS, worker_saturation: Infinity }),
   queuing: () => new QueuingPolicy(),
+  ...Object.fromEntries(
+    ["blevel", "tlevel", "blevel-gt", "etf", "dls", "mcp", "single"].map((name) => [
+      name,
+      (seed: number) => createPolicy(name, seed),
+    ]),
+  ),
 };
 
 /** Layers of tasks, each on some tasks of the layer above. */
@@ -104,10 +111,11 @@ describe.each(Object.entries(POLICIES))("%s", (name, make) => {
       if (i % 3 === 0) expect(world.workerOf(key)).toBeLessThanOrEqual(4);
   });
 
-  test("uses all workers for many source tasks", () => {
+  test(`uses ${name === "single" ? "one worker" : "all workers"} for many source tasks`, () => {
     const world = new World({ policy: make(1) });
     for (let number = 0; number < 8; number++) world.join(number);
     world.submit(Object.fromEntries(Array.from({ length: 80 }, (_, i) => [`s${i}`, []])));
-    for (const worker of world.workers.values()) expect(worker.book.processing).toBeGreaterThan(0);
+    const used = [...world.workers.values()].filter((worker) => worker.book.processing > 0);
+    expect(used).toHaveLength(name === "single" ? 1 : 8);
   });
 });
