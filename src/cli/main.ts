@@ -4,6 +4,7 @@ import { rsdsVersion } from "../results/machine.ts";
 import { addCalibrateCommand, type CalibrateArguments, calibrateMain } from "./calibrate-command.ts";
 import { addCompareCommand, type CompareArguments, compareMain } from "./compare-command.ts";
 import { type FleetArguments, fleetMain } from "./fleet-command.ts";
+import { giveHeapHeadroom } from "./heap-headroom.ts";
 import { tolerateClosedStream } from "./log.ts";
 import { type ProfileArguments, profileMain } from "./profile-command.ts";
 import { addRunOptions, positiveInteger, type RunArguments, WORKERS_MAX } from "./run-options.ts";
@@ -137,6 +138,7 @@ function profileCommand(program: Command): Command {
 
 /** The first Ctrl-C asks the command to end in order, the second ends the process. */
 async function withSignal(command: (parts: CommandProcess) => Promise<number>): Promise<number> {
+  giveHeapHeadroom();
   const controller = new AbortController();
   // A profiler that was preloaded may have a handler that ends the process at once, before anything is written.
   process.removeAllListeners("SIGINT");
