@@ -1,5 +1,5 @@
 import { NONE, type TaskId, type WorkerId } from "../base/ids.ts";
-import { grown } from "../base/typed-arrays.ts";
+import { grown, IntStack } from "../base/typed-arrays.ts";
 import type { ClusterView } from "./policy.ts";
 
 /** RSDS looks at the first 512 inputs of a task and the first 32 holders of each: so do we. */
@@ -19,22 +19,23 @@ export class TransferCost {
   #saved = new Float64Array(64);
   /** By host: half the bytes of the inputs that some worker of it holds. */
   #saved_by_host = new Float64Array(16);
-  readonly #seen: WorkerId[] = [];
-  readonly #seen_hosts: number[] = [];
+  readonly #seen = new IntStack();
+  readonly #seen_hosts = new IntStack();
   /** Hosts that the input at hand was counted for. */
   readonly #input_hosts = new Set<number>();
-  readonly #best: WorkerId[] = [];
+  readonly #best = new IntStack();
 
   /**
    * The workers that are cheapest for the task, of those that run; empty when no worker is cheaper than another.
    * Valid until the next call.
    */
-  cheapest(task: TaskId, view: ClusterView): readonly WorkerId[] {
+  cheapest(task: TaskId, view: ClusterView): Readonly<IntStack> {
     this.#accumulate(task, view);
     const best = this.#best;
     best.length = 0;
     let most = 0;
-    for (const worker of this.#seen) {
+    for (let i = 0; i < this.#seen.length; i++) {
+      const worker = this.#seen.items[i]!;
       const saved = this.#saved[worker]! + (view.hosts > 1 ? this.#saved_by_host[view.host(worker)]! : 0);
       if (!view.running.has(worker) || saved < most) continue;
       if (saved > most) {
@@ -43,8 +44,8 @@ export class TransferCost {
       }
       if (saved > 0) best.push(worker);
     }
-    for (const worker of this.#seen) this.#saved[worker] = 0;
-    for (const host of this.#seen_hosts) this.#saved_by_host[host] = 0;
+    for (let i = 0; i < this.#seen.length; i++) this.#saved[this.#seen.items[i]!] = 0;
+    for (let i = 0; i < this.#seen_hosts.length; i++) this.#saved_by_host[this.#seen_hosts.items[i]!] = 0;
     this.#seen.length = 0;
     this.#seen_hosts.length = 0;
     return best;

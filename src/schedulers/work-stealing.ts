@@ -70,7 +70,7 @@ export class WorkStealingPolicy implements Policy {
   #local(task: TaskId, view: ClusterView): WorkerId {
     const best = this.#cost.cheapest(task, view);
     if (best.length === 0) return NONE;
-    const worker = best.length === 1 ? best[0]! : best[this.#prng.below(best.length)]!;
+    const worker = best.items[best.length === 1 ? 0 : this.#prng.below(best.length)]!;
     // A fresh task is moved for free: it was not sent yet.
     if (view.load(worker) >= view.threads(worker) && view.underloaded.length > 0)
       return view.underloaded.items[view.underloaded.length - 1]!;
@@ -104,8 +104,9 @@ export class WorkStealingPolicy implements Policy {
   /** Of many allowed workers the one with the inputs, and a window that passes all of them task by task. */
   #someOf(task: TaskId, allowed: readonly WorkerId[], view: ClusterView): readonly WorkerId[] {
     const few: WorkerId[] = [];
-    const holder = this.#cost.cheapest(task, view)[0];
-    if (holder !== undefined && allowed.includes(holder)) few.push(holder);
+    const cheapest = this.#cost.cheapest(task, view);
+    const holder = cheapest.length > 0 ? cheapest.items[0]! : NONE;
+    if (holder !== NONE && allowed.includes(holder)) few.push(holder);
     while (few.length < ALLOWED_MAX) few.push(allowed[this.#allowed_cursor++ % allowed.length]!);
     return few;
   }
