@@ -154,7 +154,7 @@ export class DirectRunner implements Runner {
       generation: 1,
       user_priority: 0,
     });
-    const ids = Int32Array.from(keys, (key) => builder.intern(key, 0, key.length));
+    const ids = Int32Array.from(keys, (key) => builder.internKey(key));
     this.#ids = ids;
     const { dependency_offsets, dependency_ids } = workload;
     const dependencies = Int32Array.from(dependency_ids, (id) => ids[id]!);

@@ -23,7 +23,7 @@ export function memoryBytesPerTask(workload: Workload): number {
   const ids = new Int32Array(workload.tasks);
   for (let i = 0; i < workload.tasks; i++) {
     const key = packValue(workload.key(i));
-    ids[i] = builder.intern(key, 0, key.length);
+    ids[i] = builder.internKey(key);
   }
   const { dependency_offsets, dependency_ids } = workload;
   for (let i = 0; i < workload.tasks; i++) {

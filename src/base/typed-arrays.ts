@@ -20,6 +20,11 @@ export function grown<T extends Growable & { fill(value: number, start: number):
   return next;
 }
 
+/** The same bytes, to be read and written four at a time: for tens of bytes nothing else is as quick. */
+export function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
 /** A growable stack of 32-bit integers: no boxing, no holes, one allocation each time it doubles. */
 export class IntStack {
   items: Int32Array;

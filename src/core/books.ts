@@ -1,5 +1,6 @@
 import { NONE, type TaskId, type WorkerId } from "../base/ids.ts";
 import { IndexedSet } from "../base/indexed-set.ts";
+import { viewOf } from "../base/typed-arrays.ts";
 import type { PolicyWatch } from "../schedulers/policy.ts";
 import { Edges } from "./edges.ts";
 import { KeyTable } from "./key-table.ts";
@@ -101,17 +102,22 @@ export class Books {
   // ---- tasks
 
   /** The task with these key bytes, made in state released if there is none. */
-  intern(bytes: Uint8Array, start: number, end: number): TaskId {
-    const found = this.keys.probe(bytes, start, end);
+  intern(view: DataView, start: number, end: number): TaskId {
+    const found = this.keys.probe(view, start, end);
     if (found !== NONE) return found;
     const task = this.tasks.create();
     this.state_counts[RELEASED]!++;
-    this.keys.insertProbed(task, bytes, start, end);
+    this.keys.insertProbed(task, view, start, end);
     this.edges.addTask(task);
     this.replicas.addTask(task);
     this.wants.addTask(task);
     this.needs.addTask(task);
     return task;
+  }
+
+  /** {@link intern} of a key that stands alone. */
+  internKey(key: Uint8Array): TaskId {
+    return this.intern(viewOf(key), 0, key.length);
   }
 
   /** The single place that writes a task's state. */
@@ -424,7 +430,7 @@ export class Books {
 
   readKey(task: TaskId, target: Uint8Array): number {
     const length = this.keys.byteLength(task);
-    if (length <= target.length) this.keys.copyTo(task, target, 0);
+    if (length <= target.length) this.keys.copyTo(task, viewOf(target), 0);
     return length;
   }
 

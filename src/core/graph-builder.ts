@@ -1,5 +1,5 @@
 import { type ClientId, NONE, type TaskId } from "../base/ids.ts";
-import { IntStack } from "../base/typed-arrays.ts";
+import { IntStack, viewOf } from "../base/typed-arrays.ts";
 import type { Books, Restrictions } from "./books.ts";
 import { PAYLOAD_PENDING } from "./payloads.ts";
 import { MEMORY, RELEASED } from "./states.ts";
@@ -55,11 +55,16 @@ export class GraphBuilder {
   }
 
   /** The task with this key, made if there is none. */
-  intern(bytes: Uint8Array, start: number, end: number): TaskId {
+  intern(view: DataView, start: number, end: number): TaskId {
     const live = this.#books.tasks.live;
-    const task = this.#books.intern(bytes, start, end);
+    const task = this.#books.intern(view, start, end);
     if (this.#books.tasks.live !== live) this.#created.push(task);
     return task;
+  }
+
+  /** {@link intern} of a key that stands alone. */
+  internKey(key: Uint8Array): TaskId {
+    return this.intern(viewOf(key), 0, key.length);
   }
 
   /**

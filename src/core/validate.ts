@@ -154,7 +154,7 @@ function validateState(books: Books, task: TaskId, ready: ReadonlySet<number>): 
   const state = tasks.state[task]!;
   const flags = tasks.flags[task]!;
   const key = keys.bytes(task);
-  if (keys.find(key, 0, key.length) !== task) breach(books, task, "its key leads elsewhere");
+  if (keys.findKey(key) !== task) breach(books, task, "its key leads elsewhere");
   if (flags & FLAG_UNNEEDED) breach(books, task, "is still flagged as unneeded");
   if ((tasks.processing_on[task] !== NONE) !== (state === PROCESSING)) breach(books, task, "S2");
   if ((replicas.first_of_task[task] !== NONE) !== (state === MEMORY)) breach(books, task, "S3");

@@ -340,7 +340,7 @@ export class ClusterReader {
     const { keys } = this.#scheduler.books;
     for (const value of keysPrintedAs(text)) {
       const bytes = bytesOf(value);
-      const task = bytes === null ? NONE : keys.find(bytes, 0, bytes.length);
+      const task = bytes === null ? NONE : keys.findKey(bytes);
       if (task !== NONE) return task;
     }
     return NONE;

@@ -133,7 +133,7 @@ export class CoreCluster implements Cluster {
   // ---- what is known
 
   #find(key: KeyBytes): TaskId {
-    return this.#scheduler.books.keys.find(key, 0, key.length);
+    return this.#scheduler.books.keys.findKey(key);
   }
 
   holders(key: KeyBytes): string[] | null {
@@ -239,7 +239,7 @@ export class CoreCluster implements Cluster {
     const { books } = this.#scheduler;
     const id = client === null ? NONE : this.clientId(client);
     for (const { key, holders, nbytes } of entries) {
-      const task = books.intern(key, 0, key.length);
+      const task = books.internKey(key);
       for (const address of holders) {
         const peer = this.workers.get(address);
         if (peer !== undefined) this.#scheduler.dataReceived(this.book(peer), task, nbytes, NONE, id);
@@ -294,7 +294,7 @@ export class CoreCluster implements Cluster {
   desireKeys(client: string, keys: readonly KeyBytes[]): void {
     const { books } = this.#scheduler;
     const id = this.clientId(client);
-    for (const key of keys) this.#scheduler.clientDesiresKey(id, books.intern(key, 0, key.length));
+    for (const key of keys) this.#scheduler.clientDesiresKey(id, books.internKey(key));
     this.#loop.touch();
   }
 

@@ -1,5 +1,5 @@
 import type { TaskId, WorkerId } from "../base/ids.ts";
-import { grown } from "../base/typed-arrays.ts";
+import { grown, viewOf } from "../base/typed-arrays.ts";
 import type { Books } from "../core/books.ts";
 import type { WorkerBook } from "../core/worker-book.ts";
 import { keyText } from "../protocol/keys.ts";
@@ -22,6 +22,7 @@ export class TaskStamps implements StampSink {
   /** By task id. */
   #row_of = new Int32Array(1024).fill(NO_ROW);
   #key_bytes: Uint8Array = new Uint8Array(1 << 16);
+  #key_view = viewOf(this.#key_bytes);
   /** Where the key of each row ends; a row's begins where the one before ends. */
   #key_ends = new Float64Array(1024);
   #row_count = 0;
@@ -107,14 +108,18 @@ export class TaskStamps implements StampSink {
     return Math.max(2 * this.#row_of.length, task + 1);
   }
 
+  #growKeys(needed: number): void {
+    this.#key_bytes = grown(this.#key_bytes, Math.max(2 * this.#key_bytes.length, needed));
+    this.#key_view = viewOf(this.#key_bytes);
+  }
+
   #keepKey(row: number, task: TaskId): void {
     const { keys } = this.#books;
     const start = row === 0 ? 0 : this.#key_ends[row - 1]!;
     const end = start + keys.byteLength(task);
-    if (end > this.#key_bytes.length)
-      this.#key_bytes = grown(this.#key_bytes, Math.max(2 * this.#key_bytes.length, end));
+    if (end > this.#key_bytes.length) this.#growKeys(end);
     if (row >= this.#key_ends.length) this.#key_ends = grown(this.#key_ends, 2 * this.#key_ends.length);
-    keys.copyTo(task, this.#key_bytes, start);
+    keys.copyTo(task, this.#key_view, start);
     this.#key_ends[row] = end;
   }
 }

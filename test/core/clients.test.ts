@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { NONE } from "../../src/base/ids.ts";
+import { viewOf } from "../../src/base/typed-arrays.ts";
 import { World } from "./world.ts";
 
 function withWorkers(count = 2): World {
@@ -282,7 +283,8 @@ describe("ids and keys", () => {
     for (let i = 0; i < 20; i++) world.submit({ [`b${i}`]: [] });
     expect(tasks.state[task]).toBe(7);
     expect(keys.bytes(task)).toEqual(bytes);
-    expect(keys.matches(task, bytes, 0, bytes.length)).toBe(false);
+    expect(keys.findKey(bytes)).toBe(-1);
+    expect(keys.matches(task, viewOf(bytes), 0, bytes.length)).toBe(false);
     tasks.unpin(task);
     world.submit({ c: [] });
     world.submit({ d: [] });

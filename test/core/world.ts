@@ -56,7 +56,7 @@ export class World {
 
   task(key: string): TaskId {
     const bytes = keyBytes(key);
-    return this.scheduler.books.keys.find(bytes, 0, bytes.length);
+    return this.scheduler.books.keys.findKey(bytes);
   }
 
   stateOf(key: string): string {
@@ -215,7 +215,7 @@ export class World {
     this.#event(() => {
       const { books } = this.scheduler;
       const bytes = keyBytes(key);
-      const task = books.intern(bytes, 0, bytes.length);
+      const task = books.internKey(bytes);
       const client = this.client(name);
       client.heard.delete(key);
       const worker = this.worker(number);
@@ -428,7 +428,7 @@ export class World {
 
 function intern(builder: GraphBuilder, key: string): TaskId {
   const bytes = keyBytes(key);
-  return builder.intern(bytes, 0, bytes.length);
+  return builder.internKey(bytes);
 }
 
 function fill(builder: GraphBuilder, graph: Graph, options: SubmitOptions): void {

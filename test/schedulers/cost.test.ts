@@ -208,7 +208,7 @@ function submit(scheduler: Scheduler, client: number): void {
   const ids: TaskId[] = [];
   for (let i = 0; i < TASKS; i++) {
     const key = keyBytes(`t${i}`);
-    const task = builder.intern(key, 0, key.length);
+    const task = builder.internKey(key);
     const half = TASKS / 2;
     const inputs = i < half ? [] : [ids[i - half]!, ids[(i - half + 1) % half]!];
     builder.define(task, payload, inputs, 0, inputs.length, i);

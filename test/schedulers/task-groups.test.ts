@@ -37,7 +37,7 @@ describe("task groups", () => {
     const { books } = world.scheduler;
     const ids = keys.map((key) => {
       const bytes = keyBytes(key as string);
-      return books.intern(bytes, 0, bytes.length);
+      return books.internKey(bytes);
     });
     return { world, groups: new TaskGroups(books, SETTINGS), ids };
   }

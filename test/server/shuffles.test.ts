@@ -163,7 +163,7 @@ describe("a run of a shuffle", () => {
     const buffer = Uint8Array.from(Buffer.concat(all));
     const client = rig.user;
     const builder = rig.scheduler.graph({ client, buffer, generation: 1, user_priority: 0 });
-    const task = (key: string): number => builder.intern(keyBytes(key), 0, keyBytes(key).length);
+    const task = (key: string): number => builder.internKey(keyBytes(key));
     const [input, barrier, output] = ["s-in-0", "shuffle-barrier-s", "s-out-0"].map(task) as [
       number,
       number,

@@ -15,7 +15,7 @@ function setRestrictions(request: Request, books: Books): WireValue {
   const asked = request.map("worker");
   const changes = asked.keys.map((value, i) => {
     const key = toKey(value);
-    const task = books.keys.find(key, 0, key.length);
+    const task = books.keys.findKey(key);
     if (task < 0) throw new PythonError("KeyError", keyText(key));
     return { task, workers: namesOf(asked.values[i]!) };
   });

@@ -20,7 +20,7 @@ export class Inspector {
 
   /** NONE: no such task. */
   find(key: KeyBytes): TaskId {
-    return this.books.keys.find(key, 0, key.length);
+    return this.books.keys.findKey(key);
   }
 
   *tasks(): Generator<TaskId> {

@@ -58,7 +58,7 @@ export class Reports {
   #report(fields: WireMap, worker: WorkerPeer, book: WorkerBook, finish: "memory" | "erred"): void {
     const { tasks, keys } = this.#scheduler.books;
     const key = keyBytes(fields.get("key") ?? null);
-    const task = keys.find(key, 0, key.length);
+    const task = keys.findKey(key);
     if (task === NONE || tasks.state[task] !== PROCESSING || tasks.processing_on[task] !== book.id) return;
     const run_id = toNumber(fields.get("run_id")) ?? 0;
     if (run_id !== 0 && run_id !== tasks.run_id[task]) return;

@@ -1,4 +1,5 @@
 import type { TaskId } from "../../base/ids.ts";
+import { viewOf } from "../../base/typed-arrays.ts";
 import type { Books } from "../../core/books.ts";
 import { STATE_NAMES } from "../../core/states.ts";
 import { type KeyBytes, keyBytes } from "../../protocol/keys.ts";
@@ -75,7 +76,7 @@ export class Story {
     const stimuli = new Set<string>();
     for (const value of request.list("keys_or_stimuli")) {
       const key = keyBytes(value);
-      wanted.set(this.#books.keys.hash(key, 0, key.length), key);
+      wanted.set(this.#books.keys.hash(viewOf(key), 0, key.length), key);
       if (typeof value === "string") stimuli.add(value);
     }
     const entries: WireValue[] = [];

@@ -39,7 +39,7 @@ export class Generations {
     // Python's truth: an empty key is none.
     if (fields.submitting_task !== null && fields.submitting_task !== "") {
       const key = keyBytes(fields.submitting_task);
-      const parent = books.keys.find(key, 0, key.length);
+      const parent = books.keys.findKey(key);
       return parent === NONE ? this.#generation : books.tasks.user_priority[parent]! - SUBTASK_STEP;
     }
     if (this.#last_ms + timeoutMs(fields.fifo_timeout) < fields.now_ms) {

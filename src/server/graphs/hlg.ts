@@ -1,5 +1,5 @@
 import { NONE, type TaskId } from "../../base/ids.ts";
-import { IntStack } from "../../base/typed-arrays.ts";
+import { IntStack, viewOf } from "../../base/typed-arrays.ts";
 import type { GraphBuilder } from "../../core/graph-builder.ts";
 import type { KeyTable } from "../../core/key-table.ts";
 import { PAYLOAD_INLINE, PAYLOAD_SERIALIZED } from "../../core/payloads.ts";
@@ -51,6 +51,7 @@ export interface HlgFields {
 export class HlgReader {
   readonly #message: FramedMessage;
   readonly #bytes: Buffer;
+  readonly #view: DataView;
   readonly #builder: GraphBuilder;
   readonly #keys: KeyTable;
   // Columns by position in the graph.
@@ -72,6 +73,7 @@ export class HlgReader {
     this.#keys = keys;
     this.#message = message;
     this.#bytes = message.bytes;
+    this.#view = viewOf(message.bytes);
     this.#builder = builder;
   }
 
@@ -437,7 +439,7 @@ export class HlgReader {
     if (
       guess >= 0 &&
       guess < this.tasks.length &&
-      this.#keys.matches(this.tasks.items[guess]!, this.#bytes, start, end)
+      this.#keys.matches(this.tasks.items[guess]!, this.#view, start, end)
     )
       return guess;
     return this.indexOf(this.#intern(start, end));
@@ -446,16 +448,15 @@ export class HlgReader {
   #taskAt(start: number, end: number, guess: number): TaskId {
     if (guess >= 0 && guess < this.tasks.length) {
       const task = this.tasks.items[guess]!;
-      if (this.#keys.matches(task, this.#bytes, start, end)) return task;
+      if (this.#keys.matches(task, this.#view, start, end)) return task;
     }
     return this.#intern(start, end);
   }
 
   #intern(start: number, end: number): TaskId {
     const bytes = this.#bytes;
-    if (isCanonicalKey(bytes, start, end)) return this.#builder.intern(bytes, start, end);
-    const key = keyBytes(unpackValue(bytes, start, end));
-    return this.#builder.intern(key, 0, key.length);
+    if (isCanonicalKey(bytes, start, end)) return this.#builder.intern(this.#view, start, end);
+    return this.#builder.internKey(keyBytes(unpackValue(bytes, start, end)));
   }
 }
 

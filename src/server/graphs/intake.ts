@@ -282,7 +282,7 @@ export class GraphIntake {
       user_priority: -(toNumber(fields.get("user_priority")) ?? 0),
     });
     try {
-      const tasks = wanted.map((key) => builder.intern(key, 0, key.length));
+      const tasks = wanted.map((key) => builder.internKey(key));
       const begun_ns = clock.now();
       const places = graph.places(fields.get("internal_priority") ?? null);
       record.order_ns = clock.now() - begun_ns;

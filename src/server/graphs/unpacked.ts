@@ -1,4 +1,5 @@
 import { NONE, type TaskId } from "../../base/ids.ts";
+import { viewOf } from "../../base/typed-arrays.ts";
 import type { TaskError } from "../../core/books.ts";
 import type { GraphBuilder } from "../../core/graph-builder.ts";
 import { PAYLOAD_NONE, PAYLOAD_PENDING, PAYLOAD_PICKLED } from "../../core/payloads.ts";
@@ -112,11 +113,13 @@ export class UnpackedGraph {
   #intern(builder: GraphBuilder): void {
     const { task_count, external_count, keys, key_offsets, external_keys, external_offsets } =
       this.#structure;
+    const view = viewOf(keys);
+    const external_view = viewOf(external_keys);
     for (let i = 0; i < task_count; i++)
-      this.#tasks[i] = builder.intern(keys, key_offsets[i]!, key_offsets[i + 1]!);
+      this.#tasks[i] = builder.intern(view, key_offsets[i]!, key_offsets[i + 1]!);
     for (let i = 0; i < external_count; i++)
       this.#tasks[task_count + i] = builder.intern(
-        external_keys,
+        external_view,
         external_offsets[i]!,
         external_offsets[i + 1]!,
       );
@@ -192,7 +195,7 @@ export class UnpackedGraph {
       const { books } = this.#scheduler;
       for (const actor of actors) {
         const key = packValue(actor);
-        const task: TaskId = books.keys.find(key, 0, key.length);
+        const task: TaskId = books.keys.findKey(key);
         if (task !== NONE) builder.annotate(task, { actor: true });
       }
     }

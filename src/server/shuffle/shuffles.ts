@@ -315,7 +315,7 @@ export class Shuffles {
   }
 
   #find(key: KeyBytes): TaskId {
-    return this.#parts.scheduler.books.keys.find(key, 0, key.length);
+    return this.#parts.scheduler.books.keys.findKey(key);
   }
 }
 

@@ -13,7 +13,7 @@ export function tellMeasurements(peer: WorkerPeer, keys: KeyTable, watch: Policy
   if (executing === null) return;
   for (const [i, value] of executing.keys.entries()) {
     const key = packValue(value);
-    const task = keys.find(key, 0, key.length);
+    const task = keys.findKey(key);
     const since_s = toNumber(executing.values[i]) ?? 0;
     if (task !== NONE && since_s > 0) watch.taskRunning(task, since_s);
   }

@@ -1,4 +1,4 @@
-import { grown } from "../../base/typed-arrays.ts";
+import { grown, viewOf } from "../../base/typed-arrays.ts";
 import type { KeyTable } from "../../core/key-table.ts";
 
 /** Payloads from this size on are written as they lie in the message that brought them; smaller ones are gathered. */
@@ -22,6 +22,7 @@ const float = new DataView(new ArrayBuffer(8));
 export class PacketWriter {
   /** Frame 0 so far: `bytes[0 … at)`. */
   bytes = new Uint8Array(1 << 16);
+  #view = viewOf(this.bytes);
   at = 0;
   /** Lengths of the frames behind frame 0. */
   #lengths = new Float64Array(256);
@@ -49,7 +50,7 @@ export class PacketWriter {
 
   /** Starts a packet: a list whose length is filled in at the end. */
   start(): void {
-    if (this.bytes.length > KEEP_BYTES_MAX) this.bytes = new Uint8Array(1 << 16);
+    if (this.bytes.length > KEEP_BYTES_MAX) this.#use(new Uint8Array(1 << 16));
     this.bytes[0] = 0xdd;
     this.at = 5;
     this.count = 0;
@@ -73,7 +74,12 @@ export class PacketWriter {
   /** Makes room for `count` more bytes of frame 0. To be called before the unchecked writes below. */
   reserve(count: number): void {
     if (this.at + count > this.bytes.length)
-      this.bytes = grown(this.bytes, Math.max(this.at + count, this.bytes.length * 2));
+      this.#use(grown(this.bytes, Math.max(this.at + count, this.bytes.length * 2)));
+  }
+
+  #use(bytes: Uint8Array<ArrayBuffer>): void {
+    this.bytes = bytes;
+    this.#view = viewOf(bytes);
   }
 
   /** Ready msgpack bytes. Needs room reserved. */
@@ -85,7 +91,7 @@ export class PacketWriter {
   /** A task's key. Reserves for itself. */
   key(keys: KeyTable, task: number): void {
     this.reserve(keys.byteLength(task) + 16);
-    this.at = keys.copyTo(task, this.bytes, this.at);
+    this.at = keys.copyTo(task, this.#view, this.at);
   }
 
   mapHeader(count: number): void {

@@ -37,7 +37,7 @@ export function onTaskOp(op: string, fields: WireMap, worker: WorkerBook, schedu
   const key = fields.get("key");
   if (key === undefined || key === null) throw new ProtocolError("BAD_STREAM_MESSAGE", `${op} without a key`);
   const bytes = keyBytes(key);
-  const task = scheduler.books.keys.find(bytes, 0, bytes.length);
+  const task = scheduler.books.keys.findKey(bytes);
   // A task that was forgotten since: nobody waits for what became of it.
   if (task !== NONE) handler(fields, task, worker, scheduler);
   return true;

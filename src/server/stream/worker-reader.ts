@@ -1,5 +1,5 @@
 import { NONE, type TaskId } from "../../base/ids.ts";
-import { grown, IntStack } from "../../base/typed-arrays.ts";
+import { grown, IntStack, viewOf } from "../../base/typed-arrays.ts";
 import type { Books } from "../../core/books.ts";
 import type { WorkerBook } from "../../core/worker-book.ts";
 import { ProtocolError } from "../../protocol/errors.ts";
@@ -246,7 +246,7 @@ export class WorkerReader {
     }
     for (const value of keys) {
       const key = asBuffer(keyBytes(value));
-      this.#pushKey(what, key, 0, key.length);
+      this.#pushKey(what, key, 0, key.length, viewOf(key));
     }
   }
 
@@ -257,7 +257,7 @@ export class WorkerReader {
     const key = asBuffer(keyBytes(fields.get("key") ?? null));
     const type = fields.get("type");
     const typename = fields.get("typename");
-    const row = this.#pushKey(FINISHED, key, 0, key.length);
+    const row = this.#pushKey(FINISHED, key, 0, key.length, viewOf(key));
     this.nbytes[row] = Math.min(Math.floor(nbytes), Number.MAX_SAFE_INTEGER);
     this.run_id[row] = run_id;
     this.type[row] =
@@ -365,16 +365,16 @@ export class WorkerReader {
   }
 
   /** A row for the key at `start`, whoever knows it. */
-  #pushKey(what: number, bytes: Buffer, start: number, end: number): number {
+  #pushKey(what: number, bytes: Buffer, start: number, end: number, view = this.#view): number {
     const { keys, tasks } = this.#books;
     const guess = this.#guess;
     // Workers mostly report in the order in which they were asked.
-    if (what === FINISHED && guess !== NONE && keys.matches(guess, bytes, start, end)) {
+    if (what === FINISHED && guess !== NONE && keys.matches(guess, view, start, end)) {
       this.#guess = tasks.next_processing[guess]!;
       return this.#push(what, guess);
     }
     const next = this.#last + 1;
-    const task = keys.matches(next, bytes, start, end) ? next : keys.find(bytes, start, end);
+    const task = keys.matches(next, view, start, end) ? next : keys.find(view, start, end);
     if (task !== NONE) {
       this.#last = task;
       if (what === FINISHED) this.#guess = tasks.next_processing[task]!;
@@ -386,7 +386,7 @@ export class WorkerReader {
     const key = isCanonicalKey(bytes, start, end)
       ? Uint8Array.from(bytes.subarray(start, end))
       : keyBytes(unpackValue(bytes, start, end));
-    const found = keys.find(key, 0, key.length);
+    const found = keys.findKey(key);
     const row = this.#push(what, found);
     if (found === NONE) this.#unknown.set(row, key);
     return row;

@@ -407,7 +407,7 @@ describe("clients are told", () => {
     const { book } = rig.worker();
     const { id, stream } = rig.client();
     const key = keyBytes("scattered");
-    const task = rig.scheduler.books.intern(key, 0, key.length);
+    const task = rig.scheduler.books.internKey(key);
     rig.scheduler.dataReceived(book, task, 10, NONE, id);
     rig.turn();
     stream.messages();

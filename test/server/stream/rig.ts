@@ -157,7 +157,7 @@ export class Rig {
     });
     const intern = (key: WireValue): TaskId => {
       const bytes = keyBytes(key);
-      return builder.intern(bytes, 0, bytes.length);
+      return builder.internKey(bytes);
     };
     const tasks = plans.map(({ key }) => intern(key));
     const { segments } = this.scheduler.books.tasks;
@@ -190,7 +190,7 @@ export class Rig {
 
   task(key: WireValue): TaskId {
     const bytes = keyBytes(key);
-    return this.scheduler.books.keys.find(bytes, 0, bytes.length);
+    return this.scheduler.books.keys.findKey(bytes);
   }
 
   stateOf(key: WireValue): string {

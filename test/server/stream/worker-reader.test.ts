@@ -277,8 +277,7 @@ function attempt(read: () => Row[]): Row[] | ProtocolError {
 
 describe("the reader of workers' packets", () => {
   const { rig, busy, read } = busyRig();
-  const isKnown = (bytes: Uint8Array): boolean =>
-    rig.scheduler.books.keys.find(bytes, 0, bytes.length) !== NONE;
+  const isKnown = (bytes: Uint8Array): boolean => rig.scheduler.books.keys.findKey(bytes) !== NONE;
 
   function compare(frame: Uint8Array, with_times: boolean): void {
     const bytes = toMessage(frame);
