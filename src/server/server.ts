@@ -266,6 +266,7 @@ export class SchedulerServer {
   #pool(): UnpackerPool {
     this.#unpacker ??= new UnpackerPool({
       ...(this.#options.python === null ? {} : { python: this.#options.python }),
+      probe: this.#options.probe,
       onLine: (line) => this.#options.log.write("INFO", `unpacker: ${line}`),
       onHello: (hello) =>
         this.#options.log.write(

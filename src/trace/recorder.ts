@@ -413,6 +413,7 @@ export class Recorder implements Tracer {
 
 function causeClass(cause: Cause): number {
   if (cause === "read") return PHASE.read;
+  if (cause === "unpack") return PHASE.unpack;
   return cause === "write" ? PHASE.write : UNCLAIMED;
 }
 

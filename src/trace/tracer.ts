@@ -2,10 +2,10 @@ import type { Hop, Phase } from "./phases.ts";
 
 /**
  * What woke a callback of the event loop. libuv works before it calls back, and that gap, less libuv's own idle
- * time in it, is `network.read` before data arrived, `network.write` before a write was reported done, and
- * unattributed before anything else.
+ * time in it, is `network.read` before data arrived on a socket, `encoding.unpack` before data arrived on the
+ * unpacker's pipe, `network.write` before a write was reported done, and unattributed before anything else.
  */
-export type Cause = "read" | "write" | "other";
+export type Cause = "read" | "unpack" | "write" | "other";
 
 /**
  * What layers are handed, and ask for its tracer at the beginning of each function: null is "off" and costs a null

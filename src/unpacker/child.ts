@@ -1,5 +1,7 @@
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import { PHASE } from "../trace/phases.ts";
+import type { Probe } from "../trace/tracer.ts";
 import { readHello } from "./answers.ts";
 import { UnpackError, type UnpackerHello } from "./graph.ts";
 import { encodePipeMessage, PipeError, type PipeHead, type PipeMessage, PipeReader } from "./pipe.ts";
@@ -23,6 +25,7 @@ export interface ChildOptions {
   readonly start_ms_max: number;
   /** Without a byte from a child that has work to do. */
   readonly stall_ms_max: number;
+  readonly probe: Probe;
   /** A line that the child, or user code in it, wrote to stderr or stdout. */
   readonly onLine: (line: string) => void;
 }
@@ -89,7 +92,10 @@ export class UnpackerChild {
 
   /** A message of the job at hand: the child, which waited, works again. */
   #send(head: PipeHead, sections: readonly Uint8Array[]): void {
+    const { tracer } = this.#options.probe;
+    tracer?.enter(PHASE.unpack);
     for (const bytes of encodePipeMessage(head, sections)) this.#process.stdin.write(bytes);
+    tracer?.exit();
     this.#restartTimer();
   }
 
@@ -144,12 +150,16 @@ export class UnpackerChild {
   #onData(chunk: Buffer): void {
     if (this.#over !== null) return;
     this.#restartTimer();
+    const { tracer } = this.#options.probe;
+    tracer?.begin("unpack", PHASE.unpack);
     try {
       this.#reader.push(chunk);
     } catch (error) {
       if (!(error instanceof PipeError)) throw error;
       this.#process.kill("SIGKILL");
       this.#fail(new UnpackError("DIED", `the unpacker (pid ${this.pid}) wrote ${error.message}`));
+    } finally {
+      tracer?.end();
     }
   }
 

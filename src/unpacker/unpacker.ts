@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { Probe } from "../trace/tracer.ts";
 import { readError, readSeconds, readSpecs, readStructure } from "./answers.ts";
 import { type ChildJob, type SendToChild, UnpackerChild } from "./child.ts";
 import {
@@ -24,6 +25,8 @@ export interface UnpackerOptions {
   readonly stall_ms_max?: number;
   /** A line that user code wrote to stdout or stderr while a graph was opened. */
   readonly onLine?: (line: string) => void;
+  /** Is told of what crosses the pipes: phase `unpack`. */
+  readonly probe?: Probe;
   /** A process has started, with these releases. */
   readonly onHello?: (hello: UnpackerHello) => void;
 }
@@ -90,6 +93,7 @@ export class UnpackerPool {
       stall_ms_max: options.stall_ms_max ?? 300_000,
       onLine: options.onLine ?? (() => undefined),
       onHello: options.onHello ?? (() => undefined),
+      probe: options.probe ?? new Probe(),
     };
   }
 

@@ -64,6 +64,7 @@ function expectRealRun(summary: Summary, release: string): void {
     expect(decode_s + wait_s + unpack_s + order_s + insert_s).toBeLessThanOrEqual(last_task_s + 1e-3);
   }
   expect(summary.unpacker_cpu_us_per_task?.median).toBeGreaterThan(0);
+  expect(summary.phases?.find(({ phase }) => phase === "unpack")?.total_s).toBeGreaterThan(0);
 }
 
 test("Dask's own scheduler is told from ours in one line", async () => {

@@ -3,6 +3,7 @@ import { performance } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import { expect, test } from "vitest";
+import { garbageCollector } from "../../simulator/run/memory.ts";
 import { MonotonicClock } from "../../src/trace/clock.ts";
 import { processCpuUs, threadCpuNs } from "../../src/trace/cpu.ts";
 import { LoopMeter } from "../../src/trace/loop-meter.ts";
@@ -77,11 +78,13 @@ test("a busy loop with sockets: every nanosecond has one place, and little has n
 });
 
 test("a collection that ends right before the window closes is still in its figures", async () => {
+  const collect = garbageCollector();
   const recorder = new Recorder();
   recorder.openWindow();
   recorder.enter(PHASE.worker);
   const kept: number[][] = [];
   for (let i = 0; i < 200_000; i++) kept.push([i, i]);
+  collect();
   recorder.exit();
   const figures = await recorder.closeWindow();
   recorder.close();
