@@ -37,6 +37,8 @@ export class CoreCluster implements Cluster {
   readonly #client_ids = new Map<string, ClientId>();
   /** Graphs that wait for the unpacker. */
   graphs_open = 0;
+  /** Called before all is forgotten, by whoever has graphs that are on their way. */
+  onForgetAll: () => void = () => undefined;
 
   constructor(scheduler: Scheduler, outbox: StreamOutbox, loop: TurnLoop, log: Log) {
     this.#scheduler = scheduler;
@@ -322,6 +324,7 @@ export class CoreCluster implements Cluster {
   }
 
   forgetAll(_stimulus_id: string): void {
+    this.onForgetAll();
     const { wants } = this.#scheduler.books;
     for (const id of this.#client_ids.values())
       for (let want = wants.first_of_owner[id]!; want !== NONE; want = wants.first_of_owner[id]!)

@@ -47,7 +47,8 @@ export interface StreamsParts {
 /** What waits of a client's stream while a graph of its is being opened. */
 interface ClientStream {
   busy: boolean;
-  readonly waiting: { message: FramedMessage; at: number; left: number }[];
+  /** `stale`: all was forgotten since it came; graphs in it are of before. */
+  readonly waiting: { message: FramedMessage; at: number; left: number; stale: boolean }[];
 }
 
 const OP_NAME = Buffer.from("\xa2op", "latin1");
@@ -68,6 +69,7 @@ export class Streams implements StreamHandler {
   constructor(parts: StreamsParts) {
     this.#parts = parts;
     this.#reader = new WorkerReader(parts.scheduler.books, parts.types);
+    parts.cluster.onForgetAll = () => this.#forgetGraphs();
   }
 
   // ---- workers
@@ -172,7 +174,7 @@ export class Streams implements StreamHandler {
     this.counts.messages += left;
     const stream = this.#stream(peer);
     if (stream.busy) {
-      stream.waiting.push({ message: message.own(), at: -1, left });
+      stream.waiting.push({ message: message.own(), at: -1, left, stale: false });
       if (stream.waiting.length >= WAITING_MAX) peer.stream.pause();
       return;
     }
@@ -195,6 +197,7 @@ export class Streams implements StreamHandler {
     packet: FramedMessage,
     from: number,
     count: number,
+    stale = false,
   ): void {
     let message = packet;
     let at = from;
@@ -206,15 +209,22 @@ export class Streams implements StreamHandler {
         at = end;
         continue;
       }
+      if (stale) {
+        at = skipValue(message.bytes, at, message.frameEnd(0));
+        continue;
+      }
       // Payloads are slices of the message from here on.
       const owned = message.own();
       at += owned.start - message.start;
       message = owned;
-      if (op === "update-graph-hlg") at = this.#parts.intake.takeHlg(peer, owned, at, owned.frameEnd(0));
+      const whole = owned.frameEnd(0);
+      const after = op === "update-graph-hlg" ? this.#parts.intake.takeHlg(peer, owned, at, whole) : NONE;
+      if (after !== NONE) at = after;
       else {
-        const end = skipValue(owned.bytes, at, owned.frameEnd(0));
-        this.#updateGraph(peer, stream, owned, at, end, left - 1);
-        return;
+        const end = skipValue(owned.bytes, at, whole);
+        const taken = this.#updateGraph(peer, stream, owned, { op, start: at, end, left: left - 1 });
+        if (!taken) return;
+        at = end;
       }
     }
   }
@@ -246,24 +256,37 @@ export class Streams implements StreamHandler {
     }
   }
 
+  /** False: it is with Python, and the client's further messages wait. */
   #updateGraph(
     peer: ClientPeer,
     stream: ClientStream,
     message: FramedMessage,
-    start: number,
-    end: number,
-    left: number,
-  ): void {
-    const { intake, clock } = this.#parts;
+    { op, start, end, left }: { op: string; start: number; end: number; left: number },
+  ): boolean {
+    const { cluster, intake, clock } = this.#parts;
     const received_ns = clock.now();
-    const fields = this.#decode(message, start, end);
-    // An empty graph does occur (recreate_error_locally of 2026): there is nothing to open for it.
+    let taken: Promise<void>;
+    if (op === "update-graph-hlg") taken = intake.takePacked(peer, message, start, end, received_ns);
+    else {
+      const fields = this.#decode(message, start, end);
+      // A future that 2022.12 binds to a client anew: a graph without tasks.
+      const tasks = fields.get("tasks");
+      if (tasks instanceof WireMap && tasks.size === 0) {
+        cluster.desireKeys(peer.name, keysOf(fields));
+        return true;
+      }
+      taken = intake.takePickled(peer, fields, message.end - message.start, received_ns);
+    }
     stream.busy = true;
-    if (left > 0) stream.waiting.push({ message, at: end, left });
-    intake
-      .takePickled(peer, fields, message.end - message.start, received_ns)
-      .catch((error: unknown) => this.#fault(peer, error))
-      .finally(() => this.#goOn(peer, stream));
+    if (left > 0) stream.waiting.push({ message, at: end, left, stale: false });
+    taken.catch((error: unknown) => this.#fault(peer, error)).finally(() => this.#goOn(peer, stream));
+    return false;
+  }
+
+  /** Graphs that are with Python, or wait for one that is, come too late: all was forgotten. */
+  #forgetGraphs(): void {
+    this.#parts.intake.forgetOpen();
+    for (const { waiting } of this.#clients.values()) for (const one of waiting) one.stale = true;
   }
 
   /** What waited for the graph, in its order. */
@@ -276,7 +299,7 @@ export class Streams implements StreamHandler {
         const at = next.at >= 0 ? next.at : firstItem(next.message.bytes, next.message.frameStart(0));
         // What is left of this packet must come before the packets that wait behind it.
         const behind = stream.waiting.splice(0);
-        this.#clientMessages(peer, stream, next.message, at, next.left);
+        this.#clientMessages(peer, stream, next.message, at, next.left, next.stale);
         stream.waiting.push(...behind);
       }
       peer.stream.resume();

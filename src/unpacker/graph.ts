@@ -11,8 +11,11 @@ export interface SubFrame {
 
 /** The payload of one `update-graph`. */
 export interface UnpackRequest {
-  /** "expr": `expr_ser` of 2025.4 and later; "hlg": `graph_header` (as msgpack) and `graph_frames` before. */
-  readonly kind: "expr" | "hlg";
+  /**
+   * "expr": `expr_ser` of 2025.4 and later; "hlg": `graph_header` (as msgpack) and `graph_frames` before; "packed": the
+   * `hlg` of 2022.12 as msgpack, and all frames of its message behind the first, which it refers to by number.
+   */
+  readonly kind: "expr" | "hlg" | "packed";
   readonly graph: SubFrame;
   /** The message's global `annotations`, or null if it has none. */
   readonly annotations: SubFrame | null;

@@ -392,8 +392,12 @@ class CallJob implements ChildJob {
   }
 }
 
-function versionText(kind: string, hello: UnpackerHello): string {
-  const sent =
-    kind === "expr" ? "an expression (dask 2025.4 or later)" : "a HighLevelGraph (dask before 2025.4)";
-  return `the client sent ${sent}, which the scheduler's Python cannot open: ${hello.executable} has dask ${hello.dask}`;
+const SENT = {
+  expr: "an expression (dask 2025.4 or later)",
+  hlg: "a HighLevelGraph (dask 2023.4 to 2025.3)",
+  packed: "layers that need their classes' code (dask before 2023.4)",
+} as const;
+
+function versionText(kind: keyof typeof SENT, hello: UnpackerHello): string {
+  return `the client sent ${SENT[kind]}, which the scheduler's Python cannot open: ${hello.executable} has dask ${hello.dask}`;
 }

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from "vitest";
-import { RELEASES, RealCluster } from "./support/processes.ts";
+import { ALL_RELEASES, RealCluster } from "./support/processes.ts";
 
 const clusters: RealCluster[] = [];
 
@@ -14,7 +14,7 @@ afterEach(async () => {
   for (const cluster of clusters.splice(0)) await cluster.close();
 });
 
-describe.each(RELEASES)("a real %s worker that is killed while it computes", (release) => {
+describe.each(ALL_RELEASES)("a real %s worker that is killed while it computes", (release) => {
   test("for good leaves the result right", async () => {
     const cluster = await clusterOf(release);
     const victim = cluster.startWorker({ name: "victim" });

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { RELEASES, RealCluster } from "./support/processes.ts";
+import { ALL_RELEASES, RealCluster } from "./support/processes.ts";
 
 interface Outcome {
   readonly name: string;
@@ -26,7 +26,7 @@ const SCENARIOS = [
   "client_close",
 ];
 
-describe.each(RELEASES)("unmodified clients and workers of %s", (release) => {
+describe.each(ALL_RELEASES)("unmodified clients and workers of %s", (release) => {
   const cluster = new RealCluster(release);
   const outcomes = new Map<string, Outcome>();
 
@@ -53,3 +53,18 @@ describe.each(RELEASES)("unmodified clients and workers of %s", (release) => {
     expect(await cluster.scheduler.end("SIGTERM")).toBe(0);
   });
 });
+
+test.each(ALL_RELEASES)(
+  "a client of %s restarts the cluster, and goes on",
+  async (release) => {
+    const cluster = new RealCluster(release);
+    try {
+      await cluster.startScheduler();
+      for (const name of ["one", "two"]) cluster.startWorker({ name, nanny: true });
+      await cluster.runClient("restarts.py");
+    } finally {
+      await cluster.close();
+    }
+  },
+  150_000,
+);

@@ -1,5 +1,5 @@
 import type { GraphBuilder } from "../../core/graph-builder.ts";
-import { toNumber, WireMap, type WireValue } from "../../protocol/values.ts";
+import { toNumber, WireMap, WireSet, type WireValue } from "../../protocol/values.ts";
 
 /** The annotations that a scheduler heeds, from a map of them; the whole map goes on to the worker. */
 export function readAnnotations(map: WireMap): Parameters<GraphBuilder["annotate"]>[1] {
@@ -26,7 +26,8 @@ export function readAnnotations(map: WireMap): Parameters<GraphBuilder["annotate
 
 function texts(value: WireValue | undefined): ReadonlySet<string> | null {
   if (typeof value === "string") return new Set([value]);
-  return Array.isArray(value) && value.length > 0 ? new Set(value.map(String)) : null;
+  const items = value instanceof WireSet ? value.items : Array.isArray(value) ? value : [];
+  return items.length > 0 ? new Set(items.map(String)) : null;
 }
 
 function amounts(map: WireMap): ReadonlyMap<string, number> {

@@ -27,9 +27,9 @@ const OPEN = -1;
 const KEYS = name("keys");
 const PRIORITY = name("priority");
 
-/** A layer of another class than MaterializedLayer: only Python can say what tasks it has. */
-export class UnsupportedLayerError extends Error {
-  override readonly name = "UnsupportedLayerError";
+/** Only Python can say what tasks a layer has, since it is of another class than MaterializedLayer, or what they carry. */
+export class NeedsPythonError extends Error {
+  override readonly name = "NeedsPythonError";
 }
 
 /** What the rest of the message says, beside the tasks. */
@@ -78,7 +78,7 @@ export class HlgReader {
   }
 
   /**
-   * Reads the map at `start` in one pass, and answers where it ends. Throws ProtocolError or UnsupportedLayerError;
+   * Reads the map at `start` in one pass, and answers where it ends. Throws ProtocolError or NeedsPythonError;
    * then the builder is to be aborted.
    */
   read(start: number, end: number): HlgFields {
@@ -235,16 +235,17 @@ export class HlgReader {
   #checkClass(start: number, end: number): void {
     if (start !== NONE && is(this.#bytes, start, MATERIALIZED)) return;
     const name = start === NONE ? "none" : String(unpackValue(this.#bytes, start, end));
-    throw new UnsupportedLayerError(
-      `a layer of class ${name}: only materialized layers can be taken from a client of 2022.12`,
-    );
+    throw new NeedsPythonError(`a layer of class ${name}`);
   }
 
   #annotations(value: number, end: number, first: number): number {
     const after = skip(this.#bytes, value, end);
     const annotations = unpackValue(this.#bytes, value, after);
-    if (annotations instanceof WireMap && annotations.size > 0)
-      this.#layer_annotations.push({ from: first, to: first, annotations });
+    if (!(annotations instanceof WireMap)) return after;
+    // A function's values, by key.
+    if (annotations.values.some((one) => one instanceof WireMap && one.get("__expanded_annotations__")))
+      throw new NeedsPythonError("annotations that differ from task to task");
+    if (annotations.size > 0) this.#layer_annotations.push({ from: first, to: first, annotations });
     return after;
   }
 
@@ -293,6 +294,7 @@ export class HlgReader {
     const bytes = this.#bytes;
     if (!startsWith(bytes, start, SERIALIZED_PLACEHOLDER)) {
       const after = skip(bytes, start, end);
+      this.#closePayload(NONE);
       this.#payload.push(-start);
       this.#payload.push(after - start);
       return after;
@@ -322,8 +324,7 @@ export class HlgReader {
     const following = expected ? this.#header_frames : this.#subFrames(frame);
     if (frame + following >= message.frame_count)
       throw new ProtocolError("BAD_PLACEHOLDER", "a payload with more frames than the message has");
-    if (following > 1)
-      throw new UnsupportedLayerError("a task whose payload has several frames, in a graph of 2022.12");
+    if (following > 1) throw new NeedsPythonError("a task whose payload has several frames");
     this.#payload.items[last] = following;
   }
 
@@ -375,20 +376,22 @@ export class HlgReader {
     const count = arrayCount(bytes, at, end);
     if (count < 0) throw new ProtocolError("BAD_GRAPH", "dependencies that are no list");
     let position = firstItem(bytes, at);
-    if (index >= 0) {
-      this.#dependency_start.items[index] = this.dependencies.length;
-      this.#dependency_count.items[index] = count;
-    }
+    const first = this.dependencies.length;
     // Mostly a dependency stands just before its dependent, or a list names tasks one after the other.
     let guess = index - count;
     for (let i = 0; i < count; i++) {
       const next = skip(bytes, position, end);
       if (index >= 0) {
         const dependency = this.#taskAt(position, next, guess);
-        this.dependencies.push(dependency);
+        // A future in a graph anew depends on itself: on what is known of its key already.
+        if (dependency !== this.tasks.items[index]) this.dependencies.push(dependency);
         guess++;
       }
       position = next;
+    }
+    if (index >= 0) {
+      this.#dependency_start.items[index] = first;
+      this.#dependency_count.items[index] = this.dependencies.length - first;
     }
     return position;
   }
@@ -463,6 +466,29 @@ export class HlgReader {
 /** True when the value at `at` is this text, written in the shortest form. */
 function is(bytes: Buffer, at: number, text: Uint8Array): boolean {
   return startsWith(bytes, at, text);
+}
+
+/** The message's fields but the layers, which go to Python as they are with the frames that they refer to. */
+export function readPacked(
+  message: FramedMessage,
+  start: number,
+  end: number,
+): { fields: WireMap; graph: { header: Uint8Array; frames: Uint8Array[] } } {
+  const { bytes } = message;
+  const layers = field(bytes, start, end, HLG);
+  if (layers === null) throw new ProtocolError("BAD_GRAPH", "update-graph-hlg without hlg");
+  const fields = new WireMap();
+  let at = firstItem(bytes, start);
+  for (let left = mapCount(bytes, start, end); left > 0; left--) {
+    const value = skip(bytes, at, end);
+    const after = skip(bytes, value, end);
+    if (!is(bytes, at, HLG))
+      fields.set(String(unpackValue(bytes, at, value)), unpackValue(bytes, value, after));
+    at = after;
+  }
+  fields.set("internal_priority", fields.get("priority") ?? null);
+  const frames = Array.from({ length: message.frame_count - 1 }, (_, i) => message.frame(i + 1));
+  return { fields, graph: { header: bytes.subarray(layers[0], layers[1]), frames } };
 }
 
 /** The wanted keys alone, for an answer that says why the graph was refused. */

@@ -19,7 +19,7 @@ import type { Log } from "../peers/log.ts";
 import type { StreamOutbox } from "../stream/outbox.ts";
 import { Generations } from "./generation.ts";
 import { type GraphLog, type GraphRecord, newRecord } from "./graph-log.ts";
-import { HlgReader, readKeys, UnsupportedLayerError } from "./hlg.ts";
+import { HlgReader, NeedsPythonError, readKeys, readPacked } from "./hlg.ts";
 import { pickledFrames, UnpackedGraph } from "./unpacked.ts";
 
 export interface GraphIntakeParts {
@@ -53,9 +53,16 @@ export class GraphIntake {
   graphs: GraphLog | null = null;
   /** Told of each graph, before anything of it runs. */
   readonly followers = new Set<(news: GraphNews) => void>();
+  /** Graphs whose structure is not there yet. */
+  readonly #open = new Set<{ yes: boolean }>();
 
   constructor(parts: GraphIntakeParts) {
     this.#parts = parts;
+  }
+
+  /** Those that Python is still opening will not be taken in. */
+  forgetOpen(): void {
+    for (const awaited of this.#open) awaited.yes = false;
   }
 
   #record(bytes: number, submitted_ns: number): GraphRecord {
@@ -64,7 +71,10 @@ export class GraphIntake {
 
   // ---- 2022.12: materialized layers, read here
 
-  /** `message` is owned; the `update-graph-hlg` map begins at `start` of its bytes. Answers where it ends. */
+  /**
+   * `message` is owned; the `update-graph-hlg` map begins at `start` of its bytes. Answers where it ends; NONE: nothing
+   * was taken, only Python can open it ({@link takePacked}).
+   */
   takeHlg(peer: ClientPeer, message: FramedMessage, start: number, end: number): number {
     const { scheduler, probe, clock } = this.#parts;
     const { tracer } = probe;
@@ -106,7 +116,8 @@ export class GraphIntake {
       if (tracer !== null) tracer.exit();
       builder.abort();
       if (error instanceof ProtocolError) throw error;
-      if (!(error instanceof UnsupportedLayerError) && !(error instanceof GraphCycleError)) throw error;
+      if (error instanceof NeedsPythonError) return NONE;
+      if (!(error instanceof GraphCycleError)) throw error;
       after = skipValue(message.bytes, start, end);
       this.#refuse(client, readKeys(message, start, after), error.message, null, null);
     }
@@ -171,13 +182,40 @@ export class GraphIntake {
    * its releases would overtake its graph.
    */
   async takePickled(peer: ClientPeer, fields: WireMap, bytes: number, received_ns: number): Promise<void> {
-    const { cluster, clock, loop, unpacker } = this.#parts;
     const wanted = wantedKeys(fields);
-    const request = readRequest(fields, wanted);
+    return this.#unpack(peer, fields, wanted, readRequest(fields, wanted), bytes, received_ns);
+  }
+
+  /** As {@link takePickled}, of what {@link takeHlg} could not take: 2022.12's layers, left to their classes' code. */
+  async takePacked(
+    peer: ClientPeer,
+    message: FramedMessage,
+    start: number,
+    end: number,
+    received_ns: number,
+  ): Promise<void> {
+    const { fields, graph } = readPacked(message, start, end);
+    const wanted = wantedKeys(fields);
+    const request = { kind: "packed", graph, annotations: null, keys: packedKeys(wanted) } as const;
+    return this.#unpack(peer, fields, wanted, request, message.end - message.start, received_ns);
+  }
+
+  async #unpack(
+    peer: ClientPeer,
+    fields: WireMap,
+    wanted: readonly KeyBytes[],
+    request: UnpackRequest,
+    bytes: number,
+    received_ns: number,
+  ): Promise<void> {
+    const { cluster, clock, loop, unpacker } = this.#parts;
     const record = this.#record(bytes, received_ns);
     const asked_ns = clock.now();
     record.decode_ns = asked_ns - received_ns;
     cluster.graphs_open++;
+    // Nobody waits for the graph any more once this is false.
+    const awaited = { yes: true };
+    this.#open.add(awaited);
     await new Promise<void>((resolve) => {
       let graph: UnpackedGraph | null = null;
       const over = (): void => {
@@ -190,8 +228,9 @@ export class GraphIntake {
         onStructure: (structure, id) => {
           record.unpack_ns = Object.values(structure.cpu_seconds).reduce((a, b) => a + b, 0) * 1e9;
           record.wait_ns = Math.max(0, clock.now() - asked_ns - record.unpack_ns);
-          graph = new UnpackedGraph(this.#parts.scheduler, structure);
-          const order = this.#insert(peer, graph, fields, wanted, record);
+          this.#open.delete(awaited);
+          graph = new UnpackedGraph(this.#parts.scheduler, structure, request.kind);
+          const order = awaited.yes ? this.#insert(peer, graph, fields, wanted, record) : null;
           if (order === null) {
             pool.cancel(id);
             over();
@@ -211,8 +250,9 @@ export class GraphIntake {
           over();
         },
         onError: (error) => {
-          if (graph === null) this.#unpackFailed(peer, wanted, error);
-          else graph.end(taskError(error));
+          this.#open.delete(awaited);
+          if (graph === null && awaited.yes) this.#unpackFailed(peer, wanted, error);
+          else graph?.end(taskError(error));
           over();
         },
       });

@@ -2,14 +2,20 @@ import { NONE, type TaskId } from "../../base/ids.ts";
 import { viewOf } from "../../base/typed-arrays.ts";
 import type { TaskError } from "../../core/books.ts";
 import type { GraphBuilder } from "../../core/graph-builder.ts";
-import { PAYLOAD_NONE, PAYLOAD_PENDING, PAYLOAD_PICKLED } from "../../core/payloads.ts";
+import {
+  PAYLOAD_INLINE,
+  PAYLOAD_NONE,
+  PAYLOAD_PENDING,
+  PAYLOAD_PICKLED,
+  PAYLOAD_SERIALIZED,
+} from "../../core/payloads.ts";
 import type { Scheduler } from "../../core/scheduler.ts";
 import { FORGOTTEN } from "../../core/states.ts";
 import { orderGraph } from "../../ordering/index.ts";
 import { keyText } from "../../protocol/keys.ts";
 import { packValue } from "../../protocol/msgpack.ts";
 import { Pickled, RawValue, toNumber, WireMap, type WireValue } from "../../protocol/values.ts";
-import type { AnnotationSet, GraphStructure, SpecChunk } from "../../unpacker/graph.ts";
+import type { AnnotationSet, GraphStructure, SpecChunk, UnpackRequest } from "../../unpacker/graph.ts";
 
 /** What the client's message says of the graph beside its tasks. */
 export interface GraphFields {
@@ -32,8 +38,11 @@ export class UnpackedGraph {
   #arrival: Uint32Array = new Uint32Array(0);
   #arrived = 0;
   #pinned = false;
+  /** The specs are those of 2022.12. */
+  readonly #packed: boolean;
 
-  constructor(scheduler: Scheduler, structure: GraphStructure) {
+  constructor(scheduler: Scheduler, structure: GraphStructure, kind: UnpackRequest["kind"]) {
+    this.#packed = kind === "packed";
     this.#scheduler = scheduler;
     this.#structure = structure;
     this.#tasks = new Int32Array(structure.task_count + structure.external_count);
@@ -89,7 +98,8 @@ export class UnpackedGraph {
           frame_bytes.push(chunk.frame_ends[f]! - start);
           start = chunk.frame_ends[f]!;
         }
-        this.#scheduler.payloadArrived(task, { kind: PAYLOAD_PICKLED, segment, offset, frame_bytes });
+        const kind = this.#packed ? packedKind(chunk.payload, offset, frame_bytes.length) : PAYLOAD_PICKLED;
+        this.#scheduler.payloadArrived(task, { kind, segment, offset, frame_bytes });
       }
       tasks.unpin(task);
     }
@@ -200,6 +210,14 @@ export class UnpackedGraph {
       }
     }
   }
+}
+
+const FUNCTION = packValue("function");
+
+/** A single frame that is `{function, …}`, or a sub-header and what it heads. */
+function packedKind(bytes: Uint8Array, at: number, frames: number): number {
+  const is_call = frames === 1 && FUNCTION.every((byte, i) => bytes[at + 1 + i] === byte);
+  return is_call ? PAYLOAD_INLINE : PAYLOAD_SERIALIZED;
 }
 
 function fromSet(set: AnnotationSet): Parameters<GraphBuilder["annotate"]>[1] {

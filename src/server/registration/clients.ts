@@ -6,7 +6,7 @@ import { BoundedConnection } from "../peers/bounded-connection.ts";
 import type { Channel } from "../peers/channel.ts";
 import type { ClientPeer } from "../peers/cluster.ts";
 import { isOrdinaryEnd } from "../peers/endings.ts";
-import { releaseOf } from "../peers/release.ts";
+import { releaseOf, unsupportedRelease } from "../peers/release.ts";
 import { HANDED_OVER, NO_REPLY, type Reply } from "../rpc/context.ts";
 import { PythonError } from "../rpc/python-error.ts";
 import type { Request } from "../rpc/request.ts";
@@ -46,13 +46,19 @@ export class Clients {
       this.remove(earlier, "it registered again");
       earlier.stream.destroy("the client registered again");
     }
-    const stream = new BoundedConnection(channel.connection, this.#parts.limits.stream_pending_bytes_max);
     const versions = request.value("versions");
+    const refusal = unsupportedRelease(versions);
+    if (refusal !== null) {
+      log.writeLimited("WARNING", `register ${name}`, `Refused client ${name}: ${refusal}`);
+      channel.write([WireMap.of({ op: "stream-start", error: refusal, warning: "" })]);
+      return NO_REPLY;
+    }
+    const stream = new BoundedConnection(channel.connection, this.#parts.limits.stream_pending_bytes_max);
     const peer: ClientPeer = {
       kind: "client",
       id: this.#ids.take(),
       name,
-      release: releaseOf(versions),
+      release: releaseOf("client", versions),
       versions,
       stream,
       last_seen_ms: now_ms(),

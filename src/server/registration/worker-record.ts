@@ -42,7 +42,7 @@ export function workerPeer(
     name: request.value("name") ?? place.address,
     nthreads,
     memory_limit_bytes: request.optionalNumber("memory_limit") ?? 0,
-    release: releaseOf(request.value("versions"), request.fields),
+    release: releaseOf("worker", request.value("versions"), request.fields),
     server_id: request.optionalString("server_id") ?? place.address,
     pid: request.optionalNumber("pid") ?? 0,
     services: request.value("services") ?? new WireMap(),

@@ -5,7 +5,7 @@ import { BoundedConnection } from "../peers/bounded-connection.ts";
 import type { Channel } from "../peers/channel.ts";
 import type { WorkerPeer } from "../peers/cluster.ts";
 import { isOrdinaryEnd } from "../peers/endings.ts";
-import { distributedVersion } from "../peers/release.ts";
+import { distributedVersion, unsupportedRelease } from "../peers/release.ts";
 import { HANDED_OVER, NO_REPLY, type Reply } from "../rpc/context.ts";
 import { PythonError } from "../rpc/python-error.ts";
 import type { Request } from "../rpc/request.ts";
@@ -206,6 +206,8 @@ export class Workers {
 
   #refusal(request: Request, address: string): string | null {
     if (this.#parts.cluster.workers.has(address)) return `Worker already exists ${address}`;
+    const release = unsupportedRelease(request.value("versions"));
+    if (release !== null) return release;
     const name = request.value("name") ?? address;
     return this.addresses.workerNamed(name) === undefined ? null : `name taken, ${String(name)}`;
   }

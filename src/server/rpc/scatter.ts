@@ -108,6 +108,8 @@ async function deal(
   const sizes = new Map<string, number>();
   const sent = [...shares].map(async ([address, share]) => {
     const message = WireMap.of({ op: "update_data", data: keyMap(share), reply: true });
+    // Else it would report keys that nobody here knows yet, and be told to drop them.
+    if (context.cluster.workers.get(address)?.release === "2022.12") message.set("report", false);
     const reply = await context.pool.request(address, message);
     const nbytes = reply instanceof WireMap ? reply.get("nbytes") : null;
     if (!(nbytes instanceof WireMap)) throw new PythonError("ValueError", `${address} did not take the data`);

@@ -68,7 +68,7 @@ def timeseries_groupby(client):
 
 
 def array_sums(client):
-    x = da.random.default_rng(3).random((1000, 1000), chunks=(100, 250))
+    x = da.random.RandomState(3).random_sample((1000, 1000), chunks=(100, 250))
     for expression in (x.sum(), (x + x.T.rechunk(x.chunks)).sum(), x.mean(axis=0).max(), da.ones((50, 50), chunks=9).sum()):
         np.testing.assert_allclose(expression.compute(), expression.compute(scheduler="sync"))
 
@@ -154,7 +154,8 @@ def tuple_keys(client):
     graph = {("x", 0): 1, ("x", 1): (inc, ("x", 0)), ("y", 1.0, "z"): (add, ("x", 0), ("x", 1)), "s": (sum, [("x", 0), ("x", 1)])}
     assert client.get(graph, [("y", 1.0, "z"), "s", ("x", 1)]) == [3, 3, 2]
     future = client.submit(inc, 5, key=("mine", 3, ("deep", -2.5)))
-    assert future.key == ("mine", 3, ("deep", -2.5))
+    # The releases before 2023.10 make text of keys.
+    assert future.key in (("mine", 3, ("deep", -2.5)), "('mine', 3, ('deep', -2.5))")
     assert future.result(timeout=WAIT_SECONDS) == 6
     assert client.submit(inc, future).result(timeout=WAIT_SECONDS) == 7
     assert list(client.who_has([future])) == [future.key]

@@ -6,6 +6,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
 export const RELEASES = ["2026.8.0", "2024.12.1"] as const;
+/** With the oldest one, whose users do the same but for what it does not have. */
+export const ALL_RELEASES = [...RELEASES, "2022.12.1"] as const;
 
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
 const SUPPORT = fileURLToPath(new URL(".", import.meta.url));

@@ -26,7 +26,10 @@ def install():
         return "left alone: MaterializedLayer has a cull of its own"
     if list(inspect.signature(Layer.cull).parameters) != ["self", "keys", "all_hlg_keys"]:
         return "left alone: Layer.cull has other parameters"
-    before = _self_test()
+    try:
+        before = _self_test()
+    except ImportError:
+        return "left alone: a release without dask's own task classes"
     MaterializedLayer.cull = _small_layer_cull(Layer.cull)
     try:
         agrees = _self_test() == before

@@ -6,11 +6,18 @@ from array import array
 from collections import defaultdict
 
 import msgpack
-from dask._task_spec import DataNode, convert_legacy_graph
 from dask.utils import ensure_dict
 from distributed.protocol import pickle as dask_pickle
 from distributed.protocol.compression import decompress
 from distributed.protocol.serialize import merge_and_deserialize, msgpack_decode_default, msgpack_encode_default
+
+from . import early
+
+try:
+    from dask._task_spec import DataNode, convert_legacy_graph
+except ImportError:
+    # A release whose tasks are tuples, or not yet all of its own classes.
+    DataNode = convert_legacy_graph = None
 
 _OPEN_FAILED = (
     "Error during deserialization of the task graph. This frequently occurs if the Scheduler and Client have "
@@ -23,6 +30,8 @@ _UNPACK_OPTIONS = {"use_list": False, "raw": False, "strict_map_key": False}
 def open_graph(kind, header, frames):
     """The object that the client pickled: an expression, or a HighLevelGraph."""
     try:
+        if kind == "packed":
+            return early.open_packed(header, frames)
         sub_header = msgpack.unpackb(header, object_hook=msgpack_decode_default, **_UNPACK_OPTIONS)
         if "compression" in sub_header:
             frames = decompress(sub_header, frames)
@@ -45,7 +54,11 @@ def unpack_keys(data):
 
 
 def materialize(kind, graph, global_annotations, keys):
-    """All tasks that `keys` need, and annotations by type and key."""
+    """All tasks that `keys` need, their dependencies where tasks do not tell them, and annotations by type and key."""
+    if kind == "packed":
+        return early.materialize_packed(graph, keys)
+    if convert_legacy_graph is None:
+        return early.materialize(graph, global_annotations, keys)
     by_type = defaultdict(dict)
     if kind == "hlg":
         dsk = ensure_dict(graph)
@@ -59,7 +72,7 @@ def materialize(kind, graph, global_annotations, keys):
         dsk = graph.__dask_graph__()
         for name, values in graph.__dask_annotations__().items():
             by_type[name].update(values)
-    return _needed(convert_legacy_graph(dsk), keys), by_type
+    return _needed(convert_legacy_graph(dsk), keys), None, by_type
 
 
 def _needed(dsk, keys):
@@ -94,7 +107,8 @@ def pack_keys(keys):
 class Structure:
     """A graph's shape as flat arrays; the tasks in the order that the arrays count."""
 
-    def __init__(self, dsk):
+    def __init__(self, dsk, dependencies_of=None):
+        """`dependencies_of`: sets of keys by key; None: each task knows its own."""
         self.tasks = list(dsk.values())
         index = {key: i for i, key in enumerate(dsk)}
         external = {}
@@ -102,8 +116,8 @@ class Structure:
         self.dependencies = dependencies = array("I")
         self.data_nodes = array("I")
         self.barriers = array("I")
-        for i, task in enumerate(self.tasks):
-            wanted = task.dependencies
+        for i, (key, task) in enumerate(dsk.items()):
+            wanted = task.dependencies if dependencies_of is None else dependencies_of.get(key)
             if wanted:
                 # Sorted: the order of a Python set depends on the hash seed, and a run should be repeatable.
                 dependencies.extend(
@@ -115,7 +129,7 @@ class Structure:
                     )
                 )
             offsets.append(len(dependencies))
-            if isinstance(task, DataNode):
+            if DataNode is not None and isinstance(task, DataNode):
                 self.data_nodes.append(i)
             elif type(task).__name__ == "P2PBarrierTask":
                 self.barriers.append(i)

@@ -8,7 +8,8 @@ from array import array
 from distributed.core import error_message
 from distributed.utils import import_file
 
-from . import metas
+from . import early, metas
+from .early import PackedSpecs
 from .exceptions import make_exception, make_shuffle_run
 from .graphs import Annotations, Structure, materialize, open_graph, open_pickled, unpack_keys
 from .preload import Preloader
@@ -32,7 +33,7 @@ class Requests:
 
             self.kinds = ["hlg", "expr"]
         except ImportError:
-            self.kinds = ["hlg"]
+            self.kinds = ["hlg", "packed"] if early.UNPACKS else ["hlg"]
 
     def serve(self):
         if self._preloader is not None:
@@ -99,12 +100,15 @@ class Requests:
         global_annotations = (open_pickled(annotation_parts[0], annotation_parts[1:]) if annotation_parts else None) or {}
         opened = time.thread_time()
         self._pipe.write({"op": "progress", "id": request_id})
-        dsk, by_type = materialize(kind, graph, global_annotations, keys)
+        dsk, dependencies, by_type = materialize(kind, graph, global_annotations, keys)
         del graph
         materialized = time.thread_time()
         self._pipe.write({"op": "progress", "id": request_id})
-        annotations = Annotations(dsk, global_annotations, by_type, keep_none=kind == "expr")
-        structure = Structure(dsk)
+        # The early releases have put the global ones into those by type.
+        annotations = Annotations(
+            dsk, global_annotations if dependencies is None else {}, by_type, keep_none=kind == "expr"
+        )
+        structure = Structure(dsk, dependencies)
         tasks = structure.tasks
         self._tasks_since_collect += len(tasks)
         cpu_seconds = {
@@ -113,10 +117,10 @@ class Requests:
             "structure": time.thread_time() - materialized,
         }
         self._send_structure(request_id, structure, annotations, cpu_seconds)
-        del dsk, by_type, structure
+        del dsk, dependencies, by_type, structure
         order = self._await_order(request_id, len(tasks))
         if order is not None:
-            self._send_specs(request_id, tasks, order)
+            self._send_specs(request_id, tasks, order, PackedSpecs() if kind == "packed" else SpecPickler(self._packb))
 
     def _send_structure(self, request_id, structure, annotations, cpu_seconds):
         head = {
@@ -159,15 +163,14 @@ class Requests:
             order.frombytes(sections[0])
             return order
 
-    def _send_specs(self, request_id, tasks, order):
+    def _send_specs(self, request_id, tasks, order, pickler):
         metas.begin()
         try:
-            self._write_specs(request_id, tasks, order)
+            self._write_specs(request_id, tasks, order, pickler)
         finally:
             metas.end()
 
-    def _write_specs(self, request_id, tasks, order):
-        pickler = SpecPickler(self._packb)
+    def _write_specs(self, request_id, tasks, order, pickler):
         position, step, started = 0, 0, time.thread_time()
         while position < len(order):
             # Small chunks first: the first tasks can go out while the rest is being pickled.
