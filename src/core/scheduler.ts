@@ -469,15 +469,13 @@ export class Scheduler implements PlacementSink, StealSink {
     if (moves.ready.length > 0) {
       if (tracer !== null) tracer.enter(PHASE.placement);
       const { ids, count } = takeReady(books, moves.ready);
-      if (tracer !== null) this.#recordHop(tracer, ids, count, HOP.knownReady, this.now_ns);
       if (books.running.length === 0) for (let i = 0; i < count; i++) this.refuse(ids[i]!);
       else {
         const others = books.actors.size === 0 ? count : placeActors(ids, count, books, this);
         this.#policy.place(ids, others, books, this);
       }
       if (tracer !== null) {
-        this.#recordHop(tracer, ids, count, HOP.readyPlaced, tracer.now());
-        tracer.exit();
+        this.#recordHops(tracer, ids, count, tracer.exit());
       }
     }
     if (books.overloaded.length === 0) return Number.POSITIVE_INFINITY;
@@ -493,16 +491,20 @@ export class Scheduler implements PlacementSink, StealSink {
     this.books.tasks.recycle();
   }
 
-  #recordHop(tracer: Tracer, ids: Int32Array, count: number, hop: 1 | 2, now_ns: number): void {
+  /** Of tasks that all were ready when the turn began, and all were placed just now. */
+  #recordHops(tracer: Tracer, ids: Int32Array, count: number, placed_ns: number): void {
     const { stamp_ns, processing_on, stamps } = this.books.tasks;
+    const ready_ns = this.now_ns;
     for (let i = 0; i < count; i++) {
       const task = ids[i]!;
-      tracer.hop(hop, now_ns - stamp_ns[task]!);
-      stamp_ns[task] = now_ns;
+      tracer.hop(HOP.knownReady, ready_ns - stamp_ns[task]!);
+      stamp_ns[task] = placed_ns;
       if (stamps === null) continue;
-      stamps.stamp(task, hop === HOP.knownReady ? STAMP.ready : STAMP.placed, now_ns);
+      stamps.stamp(task, STAMP.ready, ready_ns);
+      stamps.stamp(task, STAMP.placed, placed_ns);
       if (processing_on[task] !== NONE) stamps.worker(task, processing_on[task]!);
     }
+    tracer.hops(HOP.readyPlaced, placed_ns - ready_ns, count);
   }
 
   // ---- PlacementSink, StealSink

@@ -322,37 +322,31 @@ export class StreamOutbox implements Outbox {
     if (this.first_compute_ns === 0 && queue.computes > computes) this.first_compute_ns = this.#clock.now();
     if (tracer === null) return next;
     const written_ns = tracer.now();
-    this.#stampEncoded(tracer, encoded_ns);
-    this.#stampWritten(tracer, written_ns);
+    this.#stamp(tracer, encoded_ns, written_ns);
     this.graphs?.written(this.#written, written_ns);
     return next;
   }
 
   /** Tasks of compute-task messages stand in `#written` as they are, those of key-in-memory as their complement. */
-  #stampEncoded(tracer: Tracer, now_ns: number): void {
+  #stamp(tracer: Tracer, encoded_ns: number, written_ns: number): void {
     const { stamp_ns, stamps } = this.#books.tasks;
-    for (let i = 0; i < this.#written.length; i++) {
-      const task = this.#written.items[i]!;
-      if (task < 0) continue;
-      tracer.hop(HOP.placedEncoded, now_ns - stamp_ns[task]!);
-      stamp_ns[task] = now_ns;
-      if (stamps !== null) stamps.stamp(task, STAMP.encoded, now_ns);
-    }
-  }
-
-  #stampWritten(tracer: Tracer, now_ns: number): void {
-    const { stamp_ns, stamps } = this.#books.tasks;
-    for (let i = 0; i < this.#written.length; i++) {
-      const task = this.#written.items[i]!;
+    const { items, length } = this.#written;
+    let computes = 0;
+    for (let i = 0; i < length; i++) {
+      const task = items[i]!;
       if (task < 0) {
-        tracer.hop(HOP.finishedClient, now_ns - stamp_ns[~task]!);
-        if (stamps !== null) stamps.stamp(~task, STAMP.client, now_ns);
-      } else {
-        tracer.hop(HOP.encodedWritten, now_ns - stamp_ns[task]!);
-        stamp_ns[task] = now_ns;
-        if (stamps !== null) stamps.stamp(task, STAMP.written, now_ns);
+        tracer.hop(HOP.finishedClient, written_ns - stamp_ns[~task]!);
+        if (stamps !== null) stamps.stamp(~task, STAMP.client, written_ns);
+        continue;
       }
+      computes++;
+      tracer.hop(HOP.placedEncoded, encoded_ns - stamp_ns[task]!);
+      stamp_ns[task] = written_ns;
+      if (stamps === null) continue;
+      stamps.stamp(task, STAMP.encoded, encoded_ns);
+      stamps.stamp(task, STAMP.written, written_ns);
     }
+    tracer.hops(HOP.encodedWritten, written_ns - encoded_ns, computes);
   }
 
   /** Appends the entry at `at`, with those after it that fit in one message; returns the position behind. */
