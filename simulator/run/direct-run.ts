@@ -109,12 +109,14 @@ export class DirectRunner implements Runner {
     scheduler.now_ns = submitted_ns;
     recorder?.enter(PHASE.graph);
     const wanted = this.#submit(keys);
-    const known_ns = recorder?.exit() ?? this.#clock.now();
+    const known_ns = recorder?.now() ?? this.#clock.now();
     if (recorder !== null) this.#stampKnown(recorder, submitted_ns, known_ns);
     fleet.reported = 0;
     scheduler.now_ns = known_ns;
+    recorder?.swap(PHASE.transition);
     scheduler.schedule();
     scheduler.endBatch();
+    recorder?.exit();
     const first_ns = this.#clock.now();
     while (fleet.busy) this.#turn();
     const reported_ns = recorder?.end() ?? this.#clock.now();
@@ -130,19 +132,17 @@ export class DirectRunner implements Runner {
     const scheduler = this.#scheduler;
     const start_ns = recorder?.enter(PHASE.worker) ?? this.#clock.now();
     this.#fleet.work();
-    const reported_ns = recorder?.exit() ?? this.#clock.now();
+    // What a turn does between its phases is of transitions, as in the server's.
+    const reported_ns = recorder?.swap(PHASE.transition) ?? this.#clock.now();
     this.#fleet_ns += reported_ns - start_ns;
     scheduler.now_ns = reported_ns;
-    recorder?.enter(PHASE.transition);
     this.#fleet.report(recorder !== null);
-    if (recorder !== null) {
-      this.#fleet.recordFinished(recorder, reported_ns, recorder.now());
-      recorder.exit();
-    }
+    if (recorder !== null) this.#fleet.recordFinished(recorder, reported_ns, recorder.now());
     scheduler.schedule();
     // What the client is told of has no way to go: it is read in the same moment.
     this.#fleet.tell(recorder, recorder === null ? 0 : this.#clock.now());
     scheduler.endBatch();
+    recorder?.exit();
   }
 
   #submit(keys: readonly Uint8Array[]): TaskId[] {

@@ -1,5 +1,6 @@
 import { ProtocolError } from "../protocol/errors.ts";
 import { type FramedMessage, type FrameLimits, FrameReader } from "../protocol/frames.ts";
+import { PHASE } from "../trace/phases.ts";
 import type { Probe } from "../trace/tracer.ts";
 import { waitForOwner } from "./connection.ts";
 
@@ -141,7 +142,7 @@ export class Inbox {
       // Whoever waits for the end is told by close(), or when the owner resumes again.
       if (!this.#reading || this.#closed) return;
       const { tracer } = this.#probe;
-      tracer?.begin("other");
+      tracer?.begin("read", PHASE.read);
       try {
         this.#reader.resume();
         this.push(NO_BYTES, true);

@@ -177,7 +177,7 @@ export class TcpConnection implements Connection {
     this.#draining = false;
     if (this.#reason !== null) return;
     const { tracer } = this.#probe;
-    tracer?.begin("write");
+    tracer?.begin("write", PHASE.write);
     try {
       this.onDrain();
     } finally {

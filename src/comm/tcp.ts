@@ -1,6 +1,7 @@
 import { createServer, connect as netConnect, type Server, type Socket } from "node:net";
 import { InvariantError } from "../base/assert.ts";
 import { FRAME_LIMITS, type FrameLimits } from "../protocol/frames.ts";
+import { PHASE } from "../trace/phases.ts";
 import { Probe } from "../trace/tracer.ts";
 import { formatTcpAddress, parseTcpAddress } from "./address.ts";
 import type { Connection, Listener, Transport } from "./connection.ts";
@@ -58,7 +59,14 @@ export class TcpTransport implements Transport {
   async listen(address: string, onConnection: (connection: Connection) => void): Promise<Listener> {
     const { host, port } = parseTcpAddress(address);
     const server = createServer({ noDelay: true, keepAlive: true, pauseOnConnect: true }, (socket) => {
-      onConnection(this.#accepted(socket));
+      const { tracer } = this.#connection_options.probe;
+      // libuv has accepted it before it called back, as it reads before that.
+      tracer?.begin("read", PHASE.read);
+      try {
+        onConnection(this.#accepted(socket));
+      } finally {
+        tracer?.end();
+      }
     });
     return new Promise((resolve, reject) => {
       server.once("error", reject);

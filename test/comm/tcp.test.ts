@@ -77,7 +77,7 @@ describe("a stranger's socket", () => {
 });
 
 describe("the tracer", () => {
-  test("is told of every callback that reads and of every write", async () => {
+  test("is told of every callback that accepts or reads, and of every write", async () => {
     const calls: string[] = [];
     const nameOf = (phase: Phase | undefined) =>
       Object.keys(PHASE).find((name) => PHASE[name as keyof typeof PHASE] === phase);
@@ -94,6 +94,7 @@ describe("the tracer", () => {
     const { address, next } = await listening({ probe: new Probe(tracer) });
     const near = await new TcpTransport().connect(address);
     const far = await next;
+    expect(calls.splice(0)).toEqual(["begin read in read", "end"]);
     await Promise.all([handshakeAsConnector(near), handshakeAsListener(far)]);
     expect(calls).toEqual(["enter write", "exit", "begin read in read", "end"]);
     calls.length = 0;
