@@ -17,6 +17,14 @@ const environments = [
   },
   { name: "notebooks", requirements: ["matplotlib==3.10.8", "jupytext==1.19.6"] },
 ];
+/** Of the long suites alone (`--long`). */
+const long_environments = [
+  { name: "dask-2025.5.1", requirements: ["dask[array,dataframe,distributed]==2025.5.1"] },
+  {
+    name: "dask-2023.12.1",
+    requirements: ["dask[array,dataframe,distributed]==2023.12.1", "numpy==1.26.4", "pandas==2.1.4"],
+  },
+];
 
 function fail(message) {
   console.error(`venvs: ${message}`);
@@ -65,4 +73,5 @@ function make({ name, requirements }, python) {
 }
 
 const python = process.env.PYTHON ?? "python3";
-for (const environment of environments) make(environment, python);
+const wanted = process.argv.includes("--long") ? [...environments, ...long_environments] : environments;
+for (const environment of wanted) make(environment, python);

@@ -9,6 +9,7 @@ import { durationMs, sizeBytes } from "./units.ts";
 export interface SchedulerSettings {
   /** A task may be on so many workers that died; one more errs it. */
   readonly allowed_failures: number;
+  readonly validate: boolean;
   /** Requests that are refused by name. */
   readonly blocked_handlers: readonly string[];
   /** The address that peers are told of; null: where the scheduler listens. */
@@ -65,6 +66,7 @@ type TlsVersion = "TLSv1.2" | "TLSv1.3";
 /** The key that each setting is read from. docs/configuration.md lists them, and a test compares the two. */
 export const KEYS = {
   allowed_failures: "distributed.scheduler.allowed-failures",
+  validate: "distributed.scheduler.validate",
   blocked_handlers: "distributed.scheduler.blocked-handlers",
   contact_address: "distributed.scheduler.contact-address",
   idle_timeout: "distributed.scheduler.idle-timeout",
@@ -167,6 +169,7 @@ export function settingsOf(config: ConfigMap): SchedulerSettings {
   const from = new Values(config);
   return {
     allowed_failures: from.count(KEYS.allowed_failures, 3),
+    validate: from.flag(KEYS.validate) ?? false,
     blocked_handlers: from.texts(KEYS.blocked_handlers) ?? [],
     contact_address: from.text(KEYS.contact_address),
     idle_timeout_ms: from.duration(KEYS.idle_timeout, null) || null,

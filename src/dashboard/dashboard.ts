@@ -1,11 +1,11 @@
 import type { SecureContextOptions } from "node:tls";
 import type { ClusterReader } from "../server/cluster-reader.ts";
+import { html } from "../server/html.ts";
 import type { Log } from "../server/peers/log.ts";
 import { identityMap } from "../server/rpc/identity.ts";
 import { plainJson } from "../server/rpc/plain-json.ts";
 import type { DashboardAddress } from "./address.ts";
 import { apiRoutes } from "./api.ts";
-import { html } from "./html.ts";
 import { HttpServer, htmlReply, jsonReply, plainReply, type Route } from "./http-server.ts";
 import { infoRoutes } from "./info-pages.ts";
 import { Metrics } from "./metrics.ts";

@@ -1,11 +1,12 @@
 import { keyText } from "../protocol/keys.ts";
 import { RawValue, WireMap, type WireValue } from "../protocol/values.ts";
 import type { ClusterReader, WorkerRow } from "../server/cluster-reader.ts";
+import { bytesText, type Html, html, table } from "../server/html.ts";
 import { formatRecord } from "../server/peers/log.ts";
 import { PythonError } from "../server/rpc/python-error.ts";
 import { UnreachableError } from "../server/rpc/worker-pool.ts";
-import { bytesText, type Html, html, page, table } from "./html.ts";
 import { htmlReply, plainReply, type Reply, type Route, redirect } from "./http-server.ts";
+import { page } from "./page.ts";
 
 /** A page lists no more rows than this, and says so. */
 const ROWS_MAX = 1_000;

@@ -1,6 +1,7 @@
 import type { ClusterReader } from "../server/cluster-reader.ts";
-import { html, page } from "./html.ts";
+import { html } from "../server/html.ts";
 import { htmlReply, jsonReply, type Route, redirect } from "./http-server.ts";
+import { page } from "./page.ts";
 
 /** Workers on the status page: those with the most tasks come first. */
 const WORKERS_MAX = 100;

@@ -26,6 +26,8 @@ export class TurnLoop {
   #cause: Cause = "other";
   /** Turns taken so far. */
   turns = 0;
+  /** Called at the end of each turn; null: nobody. */
+  onTurn: (() => void) | null = null;
   readonly #turn = (): void => this.#run();
   readonly #written = (): void => {
     const { tracer } = this.#probe;
@@ -82,6 +84,7 @@ export class TurnLoop {
       wrote = this.#outbox.pending;
       this.#outbox.flush();
       scheduler.endBatch();
+      if (this.onTurn !== null) this.onTurn();
       if (again_ns !== Number.POSITIVE_INFINITY) this.#wakeAt(again_ns);
     } catch (error) {
       this.#on_bug(error);

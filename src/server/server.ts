@@ -123,6 +123,7 @@ export class SchedulerServer {
     });
     this.outbox.attach(this.scheduler.books);
     this.loop = new TurnLoop(this.scheduler, this.outbox, clock, probe, (error) => this.#bug(error), machine);
+    if (settings.validate) this.loop.onTurn = () => validate(this.scheduler);
     this.cluster = new CoreCluster(this.scheduler, this.outbox, this.loop, log);
     this.hops = new HopBook(this.scheduler.books.tasks);
     const { scheduler, cluster, outbox, loop, hops } = this;

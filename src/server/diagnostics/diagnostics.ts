@@ -7,6 +7,7 @@ import { ClusterDump } from "./dump.ts";
 import { Inspector } from "./inspector.ts";
 import { WorkerMemory } from "./memory.ts";
 import { MemorySampler } from "./memory-sampler.ts";
+import { PerformanceReport } from "./performance-report.ts";
 import type { Reports } from "./reports.ts";
 import { Story } from "./story.ts";
 import { TaskMetadata } from "./task-metadata.ts";
@@ -45,13 +46,16 @@ export class Diagnostics {
     );
     this.dump = new ClusterDump(this.inspector, cluster, this.memory, this.story);
     this.#sampler = new MemorySampler(this.memory, cluster, now_ms);
+    const stream = new TaskStream(reports, now_ms);
+    const questions = new WorkerQuestions(this.inspector);
     this.handlers = new Map([
       ...this.story.handlers,
       ...this.dump.handlers,
       ...this.#sampler.handlers,
-      ...new TaskStream(reports, now_ms).handlers,
+      ...stream.handlers,
       ...new TaskMetadata(reports, intake).handlers,
-      ...new WorkerQuestions(this.inspector).handlers,
+      ...questions.handlers,
+      ...new PerformanceReport(stream, questions, now_ms).handlers,
     ]);
   }
 

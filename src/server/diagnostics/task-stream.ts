@@ -37,6 +37,13 @@ export class TaskStream {
     this.#now_ms = now_ms;
   }
 
+  /** Records of tasks that stopped at `start_s` (seconds since the epoch) or later. */
+  since(start_s: number): readonly WireMap[] {
+    this.#begin();
+    const records = this.#records.slice(-RECORDS_MAX);
+    return records.slice(firstFrom(records, start_s)).map((record) => record.message);
+  }
+
   /** Records from now on. Answers how many there are. */
   #begin(): number {
     this.#reports.follow(this.#follower);

@@ -72,16 +72,36 @@ export class WorkerQuestions {
     );
     const message = WireMap.of({ op: "profile", reply: true, server: request.boolean("server", false) });
     for (const name of ["start", "stop", "key"]) message.set(name, request.value(name));
-    const profiles: (readonly [string, WireMap])[] = [];
-    await Promise.all(
-      addresses.map(async (address) => {
-        const profile = await answerOf(address, message, context);
-        if (profile instanceof WireMap) profiles.push([address, profile]);
-      }),
-    );
+    const profiles = await profilesOf(addresses, message, context);
     if (!request.boolean("merge_workers", true)) return WireMap.from(profiles);
     return mergeProfiles(profiles.map(([, profile]) => profile));
   }
+
+  /** Where all workers' threads were between two times, in seconds since the epoch. */
+  async profileOf(
+    { start_s, stop_s }: { start_s: number; stop_s: number },
+    context: RpcContext,
+  ): Promise<WireMap> {
+    const times = { start: floatValue(start_s), stop: floatValue(stop_s) };
+    const message = WireMap.of({ op: "profile", reply: true, server: false, key: null, ...times });
+    const profiles = await profilesOf([...context.cluster.workers.keys()], message, context);
+    return mergeProfiles(profiles.map(([, profile]) => profile));
+  }
+}
+
+async function profilesOf(
+  addresses: readonly string[],
+  message: WireMap,
+  context: RpcContext,
+): Promise<(readonly [string, WireMap])[]> {
+  const profiles: (readonly [string, WireMap])[] = [];
+  await Promise.all(
+    addresses.map(async (address) => {
+      const profile = await answerOf(address, message, context);
+      if (profile instanceof WireMap) profiles.push([address, profile]);
+    }),
+  );
+  return profiles;
 }
 
 /** A worker that does not answer is left out of what is put together. */

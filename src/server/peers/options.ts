@@ -33,6 +33,8 @@ export interface ServerOptions {
 export interface ServerSettings {
   /** A task may be on so many workers that died unexpectedly; one more errs it. */
   readonly allowed_failures: number;
+  /** The books are checked after each turn, and a breach ends the process: for tests. */
+  readonly validate: boolean;
   /** Requests that are refused by their names. */
   readonly blocked_handlers: readonly string[];
   /** For reaching a worker, its handshake included. */
@@ -57,6 +59,7 @@ export interface ServerSettings {
 /** Dask's defaults, but for the backlog: as many peers as a large cluster's workers may knock at once. */
 export const DEFAULT_SERVER_SETTINGS: ServerSettings = {
   allowed_failures: 3,
+  validate: false,
   blocked_handlers: [],
   connect_ms: 30_000,
   socket_backlog: 4_096,

@@ -3,10 +3,13 @@
     diagnostics.py ADDRESS
 """
 
+import re
 import sys
+import tempfile
 import time
+from pathlib import Path
 
-from dask.distributed import Client, get_task_metadata, get_task_stream, wait
+from dask.distributed import Client, get_task_metadata, get_task_stream, performance_report, wait
 from distributed.diagnostics.memory_sampler import MemorySampler
 
 
@@ -34,6 +37,25 @@ def task_stream(client):
     assert len(client.get_task_stream(count=2)) == 2
     assert client.get_task_stream(start=time.time() + 100) == ()
     assert len(client.get_task_stream(start="1 hour")) == 6
+
+
+def report(client):
+    with tempfile.NamedTemporaryFile(suffix=".html") as file:
+        with performance_report(filename=file.name):
+            wait(client.map(slow, [0.1, 0.2, 0.21], pure=False))
+            wait(client.submit(double, "<script>", key="<b>bad</b>"))
+        page = Path(file.name).read_text()
+    assert page.startswith("<!DOCTYPE html>") and page.rstrip().endswith("</html>")
+    cells = [cell.strip() for cell in re.findall(r"<td>(.*?)</td>", page)]
+    row = cells.index("slow")
+    assert cells[row + 1] == "3" and 510 <= float(cells[row + 2].removesuffix(" ms")) < 1000, cells[row : row + 5]
+    assert int(cells[cells.index("Tasks") + 1]) >= 4
+    for address in client.scheduler_info()["workers"]:
+        assert address in page
+    # What users' code says is text, and nothing is loaded from elsewhere.
+    assert "<script" not in page and "<b>bad" not in page
+    assert re.search(r"<\w+[^>]*\b(src|href)=", page) is None
+    assert "wait(client.map(slow" in page
 
 
 def metadata(client):
@@ -97,7 +119,7 @@ def dump(client):
 def main(address):
     with Client(address, timeout=20) as client:
         client.wait_for_workers(2, timeout=60)
-        for part in (task_stream, metadata, memory, running, story, dump):
+        for part in (task_stream, report, metadata, memory, running, story, dump):
             part(client)
             print("ok", part.__name__)
 

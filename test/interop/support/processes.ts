@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
@@ -100,6 +100,8 @@ export interface WorkerSettings {
   readonly name: string;
   readonly nanny?: boolean;
   readonly args?: readonly string[];
+  /** Another address of the scheduler than its own. */
+  readonly scheduler?: string;
 }
 
 /**
@@ -130,6 +132,7 @@ export class RealCluster {
   async startScheduler(
     args: readonly string[] = [],
     whose: "rsds" | "dask" = againstByDefault(),
+    node_args: readonly string[] = [],
   ): Promise<void> {
     const file = join(this.folder, "scheduler.json");
     const common = [
@@ -147,7 +150,13 @@ export class RealCluster {
       this.#scheduler = this.start("dask scheduler", venvProgram(this.release, "dask"), [...common, ...args]);
     else {
       const python = ["--python", venvProgram(this.release, "python")];
-      this.#scheduler = this.start("rsds scheduler", process.execPath, [RSDS, ...common, ...python, ...args]);
+      this.#scheduler = this.start("rsds scheduler", process.execPath, [
+        ...node_args,
+        RSDS,
+        ...common,
+        ...python,
+        ...args,
+      ]);
     }
     let address = "";
     const isUp = (): boolean => {
@@ -161,10 +170,10 @@ export class RealCluster {
   }
 
   /** The process is started; clients wait for it with `wait_for_workers`. */
-  startWorker({ name, nanny = false, args = [] }: WorkerSettings): Program {
+  startWorker({ name, nanny = false, args = [], scheduler = this.address }: WorkerSettings): Program {
     const worker = this.start(`worker ${name}`, venvProgram(this.release, "dask"), [
       "worker",
-      this.address,
+      scheduler,
       ...["--name", name, "--nthreads", "2", "--host", "127.0.0.1", "--no-dashboard"],
       ...["--memory-limit", "2GB", "--local-directory", this.folder],
       nanny ? "--nanny" : "--no-nanny",
@@ -185,13 +194,15 @@ export class RealCluster {
     ]);
   }
 
-  /** A script of this folder as a client, to its end. Rejects if it fails or takes longer. */
+  /** A script of this folder (or a full path) as a client. */
+  startClient(script: string, args: readonly string[] = []): Program {
+    const path = resolve(SUPPORT, script);
+    return this.start(script, venvProgram(this.release, "python"), [path, this.address, ...args]);
+  }
+
+  /** As {@link startClient}, to its end. Rejects if it fails or takes longer. */
   async runClient(script: string, args: readonly string[] = [], ms_max = 120_000): Promise<string> {
-    const client = this.start(script, venvProgram(this.release, "python"), [
-      join(SUPPORT, script),
-      this.address,
-      ...args,
-    ]);
+    const client = this.startClient(script, args);
     const timer = setTimeout(() => client.process.kill("SIGKILL"), ms_max);
     const code = await client.ended;
     clearTimeout(timer);

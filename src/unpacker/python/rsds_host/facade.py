@@ -68,6 +68,12 @@ def _fields(names, args, kwargs):
     return {name: pickle.dumps(value) if callable(value) else value for name, value in fields.items()}
 
 
+class NoMonitor:
+    """In place of Dask's SystemMonitor, which watches the scheduler's Python process: nothing is sampled here."""
+
+    count = 0
+
+
 class SchedulerFacade:
     """The part of Dask's Scheduler that code in another process can have. Attributes that users set stay set."""
 
@@ -78,6 +84,7 @@ class SchedulerFacade:
         self._directory = None
         self.plugins = {}
         self.extensions = {}
+        self.monitor = NoMonitor()
         self.tasks = Views(link, "task", TaskView)
         self.workers = Views(link, "worker", WorkerView)
         self.clients = Views(link, "client", ClientView)

@@ -1,0 +1,79 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { RealCluster } from "../interop/support/processes.ts";
+import { Inspected } from "./support/inspected.ts";
+
+const support = (name: string): string => fileURLToPath(new URL(`support/${name}`, import.meta.url));
+const MIB = 2 ** 20;
+const SILENT_MS = 120_000;
+
+let cluster: RealCluster;
+beforeEach(() => {
+  cluster = new RealCluster("2026.8.0");
+});
+afterEach(() => cluster.close());
+
+async function start(zero_workers: number): Promise<Inspected> {
+  await cluster.startScheduler(["--zero-workers", `${zero_workers}`], "rsds", ["--inspect=127.0.0.1:0"]);
+  return Inspected.attach(cluster.scheduler);
+}
+
+async function tasksKnown(): Promise<number> {
+  const port = /dashboard at: +http:\/\/127\.0\.0\.1:(\d+)/.exec(cluster.scheduler.output)?.[1];
+  const answer = await fetch(`http://127.0.0.1:${port}/json/counts.json`);
+  return ((await answer.json()) as { tasks: number }).tasks;
+}
+
+test("100 rounds of a graph of 10,000 tasks leave nothing behind", async () => {
+  const rounds = 100;
+  const inspected = await start(24);
+  const client = cluster.startClient(support("rounds.py"), [`${rounds}`, "10000", cluster.folder]);
+  const bytes: number[] = [];
+  for (const round of [10, rounds]) {
+    await client.waitFor(`round ${round}`, () => client.stdout.includes(`round ${round}\n`), 900_000);
+    await expect.poll(tasksKnown, { timeout: 10_000 }).toBe(0);
+    bytes.push(await inspected.memoryBytes());
+    writeFileSync(join(cluster.folder, `${round}`), "");
+  }
+  const [early = 0, late = 0] = bytes;
+  console.log(
+    `heap + external after round 10: ${(early / MIB).toFixed(1)} MiB, after ${rounds}: ${(late / MIB).toFixed(1)} MiB`,
+  );
+  expect(await client.ended).toBe(0);
+  expect(late).toBeLessThan(early * 1.1);
+  inspected.close();
+});
+
+test("a client that stops reading for two minutes costs little, and others are served", async () => {
+  const inspected = await start(1000);
+  const before = await inspected.memoryBytes();
+  const silent = cluster.startClient(support("silent_client.py"), ["200000"]);
+  await silent.waitFor("stopping", () => silent.stdout.includes("stopping"), 300_000);
+  const end = Date.now() + SILENT_MS;
+  let most = 0;
+  let rounds = 0;
+  while (Date.now() < end) {
+    const other = cluster.startClient(support("rounds.py"), ["5", "2000", cluster.folder]);
+    writeFileSync(join(cluster.folder, "5"), "");
+    expect(await other.ended, other.output).toBe(0);
+    rounds += 5;
+    most = Math.max(most, await inspected.memoryBytes());
+    await sleep(1000);
+  }
+  process.kill(silent.pid, "SIGCONT");
+  expect(await silent.ended, silent.output).toBe(0);
+  expect(silent.stdout).toContain("all done");
+  await expect.poll(tasksKnown, { timeout: 30_000 }).toBe(0);
+  const after = await inspected.memoryBytes();
+  const shown = [before, most, after].map((bytes) => `${(bytes / MIB).toFixed(1)} MiB`);
+  console.log(
+    `heap + external before: ${shown[0]}, at most meanwhile: ${shown[1]}, after: ${shown[2]}; ${rounds} rounds of another client`,
+  );
+  // 200,000 tasks with results that a client wants are known; what it does not read is not piled up beside them.
+  expect(most - before).toBeLessThan(300 * MIB);
+  expect(rounds).toBeGreaterThan(10);
+  inspected.close();
+});
