@@ -139,6 +139,8 @@ export class WireRunner implements Runner {
     this.#recorder?.openWindow();
     const cpuUsed = startCpuWatch();
     const report = await this.#fleet.submit();
+    const failure = server.external?.policy.failure ?? null;
+    if (failure !== null) throw new Error(`the policy ${this.#parts.options.scheduler} failed: ${failure}`);
     const used = cpuUsed();
     const loop = this.#recorder === null ? meter.stop() : null;
     const after = this.#ledger();

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Command, CommanderError, Option } from "commander";
 import { rsdsVersion } from "../results/machine.ts";
+import { externalCommand } from "../schedulers/index.ts";
 import { addCalibrateCommand, type CalibrateArguments, calibrateMain } from "./calibrate-command.ts";
 import { addCompareCommand, type CompareArguments, compareMain } from "./compare-command.ts";
 import { type FleetArguments, fleetMain } from "./fleet-command.ts";
@@ -39,6 +40,8 @@ async function main(argv: readonly string[]): Promise<number> {
       );
     if (argv.length === 0) program.help({ error: true });
     if (args.zeroWorkers === undefined) program.error("say how many workers: --zero-workers N (see --help)");
+    if (externalCommand(args.scheduler) !== null && args.transport === "direct")
+      program.error("a policy outside the process needs time to answer: --transport tcp or memory");
     noteWireOptions(program, args);
     command = (parts) => zeroRunMain(args, parts);
   });

@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { POLICY_NAMES } from "../schedulers/index.ts";
+import { isPolicy, POLICY_CHOICES } from "../schedulers/index.ts";
 
 /** CONTRACT's run options, as parsed. */
 export interface RunArguments {
@@ -24,6 +24,12 @@ const DEFAULT_WORKLOAD = "merge:10000";
 /** A compute-task names workers by ports of one address: more do not fit. */
 export const WORKERS_MAX = 20_000;
 
+/** The value of `--scheduler`. */
+export function parsePolicy(name: string): string {
+  if (isPolicy(name)) return name;
+  throw new InvalidArgumentError(`It must be one of ${POLICY_CHOICES}.`);
+}
+
 /** A whole number of at least 1. */
 export function positiveInteger(maximum: number): (text: string) => number {
   return (text) => {
@@ -44,8 +50,8 @@ export function addRunOptions(command: Command): Command {
       (spec: string, before: readonly string[] | undefined) => [...(before ?? []), spec],
     )
     .addOption(
-      new Option("--scheduler <name>", "scheduling policy")
-        .choices([...POLICY_NAMES])
+      new Option("--scheduler <name>", `scheduling policy: ${POLICY_CHOICES}`)
+        .argParser(parsePolicy)
         .default("workstealing"),
     )
     .addOption(

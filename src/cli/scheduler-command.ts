@@ -4,6 +4,7 @@ import { DashboardListenError, type DashboardOptions } from "../dashboard/dashbo
 import { machineAddress } from "../server/peers/contact.ts";
 import { LOG_LEVELS, type ServerLog } from "../server/peers/log.ts";
 import { DEFAULT_PEER_LIMITS, type RunningServer, type ServerOptions } from "../server/peers/options.ts";
+import { PolicyStartError } from "../server/policy/policy-process.ts";
 import { InformationRequest, StartError, UsageError } from "./errors.ts";
 import { createLog, type LogStream } from "./log.ts";
 import { makeFolder } from "./result-place.ts";
@@ -166,6 +167,7 @@ function dashboardLink(server: RunningServer, options: SchedulerOptions, env: En
 
 function startFailure(error: unknown, options: SchedulerOptions): string {
   if (error instanceof StartError || error instanceof DashboardListenError) return error.message;
+  if (error instanceof PolicyStartError) return error.message;
   const code = error instanceof Error && "code" in error ? error.code : null;
   if (code === "EADDRINUSE") {
     return `Cannot listen on ${options.listen_address}: the port is taken. Choose another by --port, or --port 0 for any`;

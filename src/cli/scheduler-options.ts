@@ -3,9 +3,10 @@ import { type SchedulerSettings, settingsOf } from "../config/settings.ts";
 import { durationMs } from "../config/units.ts";
 import { parseDashboardAddresses } from "../dashboard/address.ts";
 import { type DashboardOptions, DEFAULT_ROUTE_MODULES } from "../dashboard/dashboard.ts";
-import { POLICY_NAMES } from "../schedulers/index.ts";
+import { POLICY_CHOICES } from "../schedulers/index.ts";
 import { InformationRequest, UsageError } from "./errors.ts";
 import { DEFAULT_PORT, parsePort, whereToListen } from "./listen-options.ts";
+import { parsePolicy } from "./run-options.ts";
 import { readPem } from "./scheduler-settings.ts";
 import { type SecurityOptions, securityOf } from "./security-options.ts";
 
@@ -196,8 +197,8 @@ function schedulerCommand(
     .option("--scheduler-file <PATH>", "File to write connection information")
     .option("--idle-timeout <TIME>", "Time of inactivity after which to end the scheduler", parseDuration)
     .addOption(
-      new Option("--scheduler <NAME>", "Scheduling policy")
-        .choices([...POLICY_NAMES])
+      new Option("--scheduler <NAME>", `Scheduling policy: ${POLICY_CHOICES}`)
+        .argParser(parsePolicy)
         .default("workstealing"),
     )
     .option("--python <PATH>", "Interpreter that opens graphs (default: that of $VIRTUAL_ENV, else python3)")

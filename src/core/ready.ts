@@ -37,10 +37,25 @@ function freeThreads(books: Books): number {
   return threads;
 }
 
-/** As many withheld tasks as there are slots may be placed. */
+/** Whether a policy that wants to be asked at such times may look at the balance. */
+export function mayBalance(books: Books, when: NonNullable<Policy["balances"]>): boolean {
+  if (when === "always") return true;
+  return books.overloaded.length > 0 && (when === "overloaded" || books.underloaded.length > 0);
+}
+
+/** Withheld tasks that may be placed: as many as there are slots, or those that the policy names. */
 export function openQueue(books: Books, moves: Transitions, policy: Policy): void {
   const { queue, ready } = moves;
   if (queue.length === 0) return;
+  if (policy.picks !== undefined) {
+    for (const task of policy.picks()) {
+      if (books.tasks.state[task] !== QUEUED) continue;
+      queue.delete(task);
+      books.tasks.flags[task]! |= FLAG_READY;
+      ready.push(task);
+    }
+    return;
+  }
   const slots = policy.openSlots?.(books) ?? freeThreads(books);
   for (let left = Math.min(slots, queue.length); left > 0; left--) {
     const task = queue.shift();

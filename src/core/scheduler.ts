@@ -8,7 +8,7 @@ import { GraphBuilder } from "./graph-builder.ts";
 import type { Outbox } from "./outbox.ts";
 import { PAYLOAD_PENDING } from "./payloads.ts";
 import { attachWatch } from "./policy-watch.ts";
-import { openQueue, takeReady } from "./ready.ts";
+import { mayBalance, openQueue, takeReady } from "./ready.ts";
 import { ERRED, FORGOTTEN, MEMORY, NO_WORKER, PROCESSING, QUEUED, RELEASED, WAITING } from "./states.ts";
 import { FLAG_ACTOR, FLAG_LONG_RUNNING, FLAG_PINNED, FLAG_READY, FLAG_RUNNABLE } from "./task-table.ts";
 import { Transitions } from "./transitions.ts";
@@ -59,7 +59,7 @@ export class Scheduler implements PlacementSink, StealSink {
   /** The batch's stamp, ns: set by the server before it hands events in. Decides nothing but steal intervals. */
   now_ns = 0;
   readonly #policy: Policy;
-  readonly #balances_full: boolean;
+  readonly #balances: NonNullable<Policy["balances"]>;
   readonly #actor_lost: unknown;
   readonly #outbox: Outbox;
   readonly #probe: Probe;
@@ -71,7 +71,7 @@ export class Scheduler implements PlacementSink, StealSink {
     this.books = new Books(options.key_seed);
     this.moves = new Transitions(this.books, options.outbox);
     this.#policy = options.policy;
-    this.#balances_full = options.policy.balances_full_workers ?? false;
+    this.#balances = options.policy.balances ?? "uneven";
     const watch = options.policy.watch?.(this.books);
     if (watch !== undefined) attachWatch(this.books, watch);
     this.#outbox = options.outbox;
@@ -478,8 +478,7 @@ export class Scheduler implements PlacementSink, StealSink {
         this.#recordHops(tracer, ids, count, tracer.exit());
       }
     }
-    if (books.overloaded.length === 0) return Number.POSITIVE_INFINITY;
-    if (books.underloaded.length === 0 && !this.#balances_full) return Number.POSITIVE_INFINITY;
+    if (!mayBalance(books, this.#balances)) return Number.POSITIVE_INFINITY;
     if (tracer !== null) tracer.enter(PHASE.balance);
     const again_ns = this.#policy.balance(this.now_ns, books, this);
     if (tracer !== null) tracer.exit();
@@ -550,8 +549,9 @@ export class Scheduler implements PlacementSink, StealSink {
     const { books, moves } = this;
     const steal = books.steals.get(task);
     if (steal === undefined || steal.id !== steal_id || steal.victim !== worker) return;
-    moves.forgetSteal(task);
-    if (state !== null && GRANTED.has(state)) {
+    const granted = state !== null && GRANTED.has(state);
+    moves.forgetSteal(task, granted);
+    if (granted) {
       this.#moveTask(task, steal.thief);
       return;
     }

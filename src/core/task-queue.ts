@@ -35,7 +35,9 @@ export class TaskQueue {
 
   delete(task: TaskId): void {
     const at = this.#positionOf(task);
-    if (this.#tasks[at] === task) this.#tasks.splice(at, 1);
+    if (this.#tasks[at] !== task) return;
+    if (at === this.#head) this.shift();
+    else this.#tasks.splice(at, 1);
   }
 
   /** Removes the first one; only while there is one. */

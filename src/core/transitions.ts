@@ -230,14 +230,14 @@ export class Transitions {
   }
 
   /** Forgets a steal in flight, and books the load back to where the task is. */
-  forgetSteal(task: TaskId): void {
+  forgetSteal(task: TaskId, granted = false): void {
     const { books } = this;
     const steal = books.steals.get(task);
     if (steal === undefined) return;
     books.steals.delete(task);
     steal.victim.steals_out--;
     steal.thief.steals_in--;
-    books.watch?.stealEnded(task);
+    books.watch?.stealEnded(task, granted);
     if (steal.victim.status !== "closed") books.updateLoad(steal.victim);
     if (steal.thief.status !== "closed") books.updateLoad(steal.thief);
   }

@@ -89,7 +89,9 @@ function singleRunRows({ graph_s, first_task_s, cold }: Summary): string[][] {
   return rows;
 }
 
-function phaseSection(summary: Summary, phases: readonly PhaseRow[], options: TextOptions): string[] {
+function phaseSection(summary: Summary, all: readonly PhaseRow[], options: TextOptions): string[] {
+  // Few runs have a policy outside the process.
+  const phases = all.filter((row) => row.phase !== "policy" || row.count > 0);
   const bars = options.width >= BAR_WIDTH_MIN;
   const cells = (name: string, share: number, numbers: readonly string[]): string[] => [
     name,

@@ -21,9 +21,9 @@ const POLICIES: Readonly<Record<string, (seed: number, settings: DaskPolicySetti
   single: (_seed, settings) => new SinglePolicy(settings),
 };
 
-export const POLICY_NAMES: readonly string[] = Object.keys(POLICIES);
+const POLICY_NAMES: readonly string[] = Object.keys(POLICIES);
 
-/** Throws RangeError for a name that is not in {@link POLICY_NAMES}. */
+/** Throws RangeError for a name that is not in {@link POLICY_CHOICES}. */
 export function createPolicy(
   name: string,
   seed: number,
@@ -33,4 +33,19 @@ export function createPolicy(
   if (make === undefined)
     throw new RangeError(`unknown scheduler '${name}': one of ${POLICY_NAMES.join(", ")}`);
   return make(seed, settings);
+}
+
+const EXTERNAL = "external:";
+
+/** The command of `external:CMD`, or null for another name. */
+export function externalCommand(name: string): string | null {
+  const command = name.startsWith(EXTERNAL) ? name.slice(EXTERNAL.length).trim() : "";
+  return command === "" ? null : command;
+}
+
+/** What `--scheduler` may be. */
+export const POLICY_CHOICES = `${POLICY_NAMES.join(", ")}, ${EXTERNAL}CMD`;
+
+export function isPolicy(name: string): boolean {
+  return name in POLICIES || externalCommand(name) !== null;
 }

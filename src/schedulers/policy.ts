@@ -84,6 +84,8 @@ export interface PolicyWatch {
   /** It waits no more: it is being placed, withheld or refused, or nobody needs it. */
   taskWaited(task: TaskId): void;
   taskForgotten(task: TaskId): void;
+  /** Its result is there: computed (then {@link taskStopped} was told just before), or brought from outside. */
+  taskInMemory(task: TaskId): void;
   /** The worker has the task: placed there, or stolen. */
   taskStarted(task: TaskId, worker: WorkerId): void;
   /** The worker has it no more. `seceded`: {@link taskSeceded} was told before. */
@@ -99,8 +101,8 @@ export interface PolicyWatch {
   workerLeft(worker: WorkerId): void;
   /** It takes tasks, or does not any more. */
   workerRuns(worker: WorkerId, running: boolean): void;
-  /** A steal of the task is over, whatever came of it. */
-  stealEnded(task: TaskId): void;
+  /** A steal of the task is over; `granted`: its worker gave it up. */
+  stealEnded(task: TaskId, granted: boolean): void;
   /** Workers' own measurements, with their heartbeats: a task that runs for so long already; bytes a second. */
   taskRunning(task: TaskId, since_s: number): void;
   bandwidthMeasured(bytes_per_s: number): void;
@@ -111,6 +113,7 @@ export const UNWATCHED: PolicyWatch = {
   taskWaiting: () => undefined,
   taskWaited: () => undefined,
   taskForgotten: () => undefined,
+  taskInMemory: () => undefined,
   taskStarted: () => undefined,
   taskStopped: () => undefined,
   taskSeceded: () => undefined,
@@ -147,8 +150,13 @@ export interface Policy {
   readonly watch?: (view: ClusterView) => PolicyWatch;
   /** Asked before ready tasks are sorted: the tasks that came since the last time may get other places in the order. */
   readonly order?: (view: ClusterView, sink: OrderSink) => void;
-  /** True: it may move tasks although no worker has a free thread. Else {@link balance} is not asked then. */
-  readonly balances_full_workers?: boolean;
+  /**
+   * When {@link balance} is asked. `uneven` (or absent): while some worker has more tasks than threads, and another has free
+   * ones; `overloaded`: while some worker has more tasks than threads; `always`.
+   */
+  readonly balances?: "uneven" | "overloaded" | "always";
   /** How many withheld tasks may be placed; asked while there are some. Absent: as many as there are free threads. */
   readonly openSlots?: (view: ClusterView) => number;
+  /** Instead of that: just these withheld tasks may be placed, as long as they are withheld still. */
+  readonly picks?: () => readonly TaskId[];
 }

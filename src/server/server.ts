@@ -4,7 +4,7 @@ import type { Listener, Transport } from "../comm/connection.ts";
 import { handshakeAsConnector, handshakeAsListener } from "../comm/handshake.ts";
 import { Scheduler } from "../core/scheduler.ts";
 import { validate } from "../core/validate.ts";
-import { createPolicy } from "../schedulers/index.ts";
+import { createPolicy, externalCommand } from "../schedulers/index.ts";
 import { MonotonicClock } from "../trace/clock.ts";
 import { REAL_MACHINE } from "../trace/machine.ts";
 import type { Probe } from "../trace/tracer.ts";
@@ -28,6 +28,7 @@ import {
   type ServerSettings,
 } from "./peers/options.ts";
 import { PeerServer } from "./peers/peer-server.ts";
+import { PolicyProcess } from "./policy/policy-process.ts";
 import { PythonSide } from "./python/python-side.ts";
 import { Shuffles } from "./shuffle/shuffles.ts";
 import { tellMeasurements } from "./stream/measurements.ts";
@@ -84,6 +85,8 @@ export class SchedulerServer {
   readonly diagnostics: Diagnostics;
   readonly python: PythonSide;
   readonly memory: MemoryControl;
+  /** The process that decides where tasks go, if another does. */
+  readonly external: PolicyProcess | null;
   #unrunnable: UnrunnableTasks | null = null;
   readonly hops: HopBook;
   readonly transport: Transport;
@@ -112,8 +115,9 @@ export class SchedulerServer {
     const now_ms = (): number => machine.wall_ms();
     const types = new TypeTable();
     this.outbox = new StreamOutbox(types, clock, probe, limits.stream_pending_bytes_max);
+    this.external = this.#externalPolicy();
     this.scheduler = new Scheduler({
-      policy: createPolicy(options.scheduler, options.seed, settings.policy),
+      policy: this.external?.policy ?? createPolicy(options.scheduler, options.seed, settings.policy),
       outbox: this.outbox,
       // Clients choose the keys: without a secret seed they could choose them to collide.
       key_seed: machine.secret(),
@@ -168,6 +172,13 @@ export class SchedulerServer {
     });
     this.peers = this.#peerServer();
     this.#attach(settings);
+  }
+
+  #externalPolicy(): PolicyProcess | null {
+    const { scheduler, seed, probe, log } = this.#options;
+    const command = externalCommand(scheduler);
+    if (command === null) return null;
+    return new PolicyProcess({ command, seed, probe, log, touch: () => this.loop.touch() });
   }
 
   /** Ties the parts of the server to one another that need the requests' context. */
@@ -248,8 +259,9 @@ export class SchedulerServer {
     validate(this.scheduler);
   }
 
-  /** Listens; rejects where it cannot. */
+  /** Listens; rejects where it cannot, and with PolicyStartError where its policy's process cannot be used. */
   async start(): Promise<string> {
+    await this.external?.start();
     const { listen_address, contact_address, contact_host } = this.#options;
     this.#listener = await this.transport.listen(listen_address, (connection) =>
       this.peers.acceptor.accept(connection),
@@ -316,6 +328,7 @@ export class SchedulerServer {
     this.diagnostics.close();
     this.memory.close();
     this.#unrunnable?.close();
+    await this.external?.close();
     await this.python.close();
     await this.#unpacker?.close();
     this.#finish(reason);

@@ -1,7 +1,9 @@
+import { PHASE_COUNT } from "./phases.ts";
+
 /** Kinds of events beside the span phases, whose ids are below. */
-export const EVENT_CALLBACK = 11;
-export const EVENT_IDLE = 12;
-export const EVENT_GC = 13;
+export const EVENT_CALLBACK = PHASE_COUNT;
+export const EVENT_IDLE = PHASE_COUNT + 1;
+export const EVENT_GC = PHASE_COUNT + 2;
 
 /** The first spans of a window, callbacks, waits and collections, for a Chrome trace. Plain data: can be cloned. */
 export interface EventList {

@@ -16,12 +16,13 @@ export const PHASE = {
   read: 8,
   write: 9,
   worker: 10,
+  policy: 11,
 } as const;
 
 export type Phase = (typeof PHASE)[keyof typeof PHASE];
 
 /** Number of phases that a span may have; ids are 0 … PHASE_COUNT − 1. */
-export const PHASE_COUNT = 11;
+export const PHASE_COUNT = 12;
 
 /** The top-level phases, in the order of the documents. They are exclusive. */
 export const TOP_PHASES = ["scheduling", "encoding", "network", "worker", "gc", "idle"] as const;
@@ -41,6 +42,7 @@ export const SPAN_PHASES: readonly { readonly name: string; readonly top: TopPha
   { name: "read", top: "network" },
   { name: "write", top: "network" },
   { name: "worker", top: "worker" },
+  { name: "policy", top: "scheduling" },
 ];
 
 /** Ids of the hops of a task's life: from one stamp to the next. */

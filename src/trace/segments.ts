@@ -1,8 +1,10 @@
+import { PHASE_COUNT } from "./phases.ts";
+
 /** Classes of time beside the span phases: in a callback but in no span; libuv's waiting has no class, see `idle`. */
-export const UNCLAIMED = 11;
+export const UNCLAIMED = PHASE_COUNT;
 
 /** Classes of time that segments can have: the span phases and {@link UNCLAIMED}. */
-export const CLASS_COUNT = 12;
+export const CLASS_COUNT = PHASE_COUNT + 1;
 
 /** `start` is where the visited part of the segment begins. */
 export type SegmentVisitor = (kind: number, busy: number, idle: number, start: number) => void;

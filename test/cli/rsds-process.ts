@@ -2,7 +2,7 @@ import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
 
-const ROOT = join(import.meta.dirname, "..", "..");
+export const ROOT = join(import.meta.dirname, "..", "..");
 /** The built command, as users have it: `npm test` builds it first. */
 export const MAIN = join(ROOT, "dist", "src", "cli", "main.js");
 const PYTHON = join(ROOT, ".venvs", "dask-2026.8.0", "bin", "python");

@@ -7,7 +7,7 @@ import { gunzipSync } from "node:zlib";
 import { afterAll, describe, expect, test } from "vitest";
 import type { Summary } from "../../src/results/summary.ts";
 import { STAMP_NAMES } from "../../src/trace/phases.ts";
-import { checkFolder, GRAPHS, MAIN, RsdsProcess, rsds } from "./rsds-process.ts";
+import { checkFolder, GRAPHS, MAIN, ROOT, RsdsProcess, rsds } from "./rsds-process.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "rsds-zero-run-"));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
@@ -158,6 +158,54 @@ describe("rsds --zero-workers", () => {
   });
 });
 
+describe("a policy outside the process", () => {
+  const python = join(ROOT, ".venvs", "dask-2026.8.0", "bin", "python");
+  const greedy = `external:${python} ${join(ROOT, "profiles", "external", "greedy.py")}`;
+  const run = ["--zero-workers", "6", "--workload", "random:300:2", "--repeat", "2", "--json", "--quiet"];
+
+  test.each(["tcp", "memory"])(
+    "places the tasks of a zero run over %s, and is a phase of it",
+    async (transport) => {
+      const out = join(directory, `external-${transport}`);
+      const args = [...run, "--transport", transport, "--out", out, "--scheduler", greedy];
+      const { status, stdout, stderr } = await rsds(...args);
+      expect(stderr).toBe("");
+      expect(status).toBe(0);
+      const summary: Summary = JSON.parse(stdout);
+      expectBalanced(summary);
+      const policy = summary.phases?.find((row) => row.phase === "policy");
+      expect(policy).toMatchObject({ parent: "scheduling" });
+      expect(policy?.count).toBeGreaterThan(2);
+      expect(policy?.total_s).toBeGreaterThan(0);
+    },
+  );
+
+  test("that does not start ends the run with what its shell says", async () => {
+    const { status, stdout, stderr } = await rsds(...run, "--scheduler", "external:no-such-policy-here");
+    expect([status, stdout]).toEqual([1, ""]);
+    expect(stderr).toMatch(
+      /The policy `no-such-policy-here` cannot be used: it ended with exit code 127: .*not found/,
+    );
+  });
+
+  test("that dies in the middle ends the run with the reason, not with figures of another policy", async () => {
+    const dying = `external:${python} -c ${JSON.stringify(DYING)}`;
+    const { status, stdout, stderr } = await rsds(...run, "--scheduler", dying);
+    expect([status, stdout]).toEqual([1, ""]);
+    expect(stderr).toContain("ended with exit code 1: ZeroDivisionError");
+  });
+});
+
+/** Greets, and dies of the first news. */
+const DYING = [
+  "import sys, struct, msgpack",
+  "read = lambda: msgpack.unpackb(sys.stdin.buffer.read(struct.unpack('<I', sys.stdin.buffer.read(4))[0]))",
+  "packed = msgpack.packb({'batch': read()['batch'], 'assignments': []})",
+  "sys.stdout.buffer.write(struct.pack('<I', len(packed)) + packed)",
+  "sys.stdout.buffer.flush()",
+  "read()['news'][1 // 0]",
+].join("; ");
+
 describe("wrong usage ends with 2 and one line that says what to change", () => {
   const zero = ["--zero-workers", "2"];
   test.each([
@@ -170,6 +218,8 @@ describe("wrong usage ends with 2 and one line that says what to change", () => 
     [[...zero, "--workload", "merge:10", "--workload", "merge:x"], "N must be a whole number"],
     [[...zero, "--workload", "nowhere/x.jsonl.gz"], "no file nowhere/x.jsonl.gz"],
     [[...zero, "--scheduler", "heft"], "workstealing, random"],
+    [[...zero, "--scheduler", "external:"], "external:CMD"],
+    [[...zero, "--scheduler", "external:cat", "--transport", "direct"], "--transport tcp or memory"],
     [[...zero, "--transport", "udp"], "tcp, memory, direct"],
     [[...zero, "--trace", "all"], "off, phases, tasks"],
     [[...zero, "--repeat", "0"], "from 1 to"],

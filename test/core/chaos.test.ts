@@ -7,6 +7,7 @@ import { createPolicy } from "../../src/schedulers/index.ts";
 import type { Policy } from "../../src/schedulers/policy.ts";
 import { RandomPolicy } from "../../src/schedulers/random.ts";
 import { WorkStealingPolicy } from "../../src/schedulers/work-stealing.ts";
+import { LateAnswers } from "../schedulers/late-answers.ts";
 import { QueuingPolicy } from "../schedulers/queuing-policy.ts";
 import { Chaos, MOVES, type Step } from "./chaos.ts";
 
@@ -23,6 +24,8 @@ const POLICIES: Readonly<Record<string, () => Policy>> = {
   random: () => new RandomPolicy(3),
   workstealing: () => new WorkStealingPolicy(3),
   queuing: () => new QueuingPolicy(),
+  external: () => new LateAnswers(11, null).policy,
+  "external, and fails": () => new LateAnswers(12, 15).policy,
   dask: () => new DaskPolicy(ROOTS),
   "blevel-gt": () => createPolicy("blevel-gt", 3),
   etf: () => createPolicy("etf", 3),

@@ -116,7 +116,7 @@ class CountingView implements ClusterView {
 /** A policy whose questions are counted, apart for placing and balancing. */
 class CountedPolicy implements Policy {
   readonly name: string;
-  readonly balances_full_workers: boolean;
+  readonly balances: NonNullable<Policy["balances"]>;
   placing = 0;
   balancing = 0;
   watching: CountingView | null = null;
@@ -128,7 +128,7 @@ class CountedPolicy implements Policy {
   constructor(policy: Policy) {
     this.#policy = policy;
     this.name = policy.name;
-    this.balances_full_workers = policy.balances_full_workers ?? false;
+    this.balances = policy.balances ?? "uneven";
     if (policy.openSlots !== undefined) this.openSlots = policy.openSlots;
     if (policy.order !== undefined) this.order = policy.order;
     const { watch } = policy;

@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { afterEach, describe, expect, test } from "vitest";
 import { Prng } from "../../src/base/prng.ts";
 import { DaskPolicy } from "../../src/schedulers/dask/policy.ts";
 import { DEFAULT_DASK_SETTINGS } from "../../src/schedulers/dask/settings.ts";
@@ -7,7 +7,13 @@ import type { Policy } from "../../src/schedulers/policy.ts";
 import { RandomPolicy } from "../../src/schedulers/random.ts";
 import { WorkStealingPolicy } from "../../src/schedulers/work-stealing.ts";
 import { type Graph, World } from "../core/world.ts";
+import { BlockingPolicy } from "./blocking-policy.ts";
 import { QueuingPolicy } from "./queuing-policy.ts";
+
+const blockings: BlockingPolicy[] = [];
+afterEach(() => {
+  for (const blocking of blockings.splice(0)) blocking.close();
+});
 
 const POLICIES: Readonly<Record<string, (seed: number) => Policy>> = {
   random: (seed) => new RandomPolicy(seed),
@@ -16,6 +22,11 @@ const POLICIES: Readonly<Record<string, (seed: number) => Policy>> = {
   "dask, worker-saturation: inf": () =>
     new DaskPolicy({ ...DEFAULT_DASK_SETTINGS, worker_saturation: Infinity }),
   queuing: () => new QueuingPolicy(),
+  "external, the example in Python": (seed) => {
+    const blocking = new BlockingPolicy(seed);
+    blockings.push(blocking);
+    return blocking.policy;
+  },
   ...Object.fromEntries(
     ["blevel", "tlevel", "blevel-gt", "etf", "dls", "mcp", "single"].map((name) => [
       name,

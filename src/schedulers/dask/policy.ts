@@ -24,7 +24,7 @@ const ROOT_TASKS_A_THREAD = 2;
  */
 export class DaskPolicy implements Policy {
   readonly name = "dask";
-  readonly balances_full_workers = true;
+  readonly balances = "overloaded";
   readonly #settings: DaskPolicySettings;
   readonly #holders: Holders;
   #loads!: WorkerLoads;
@@ -55,6 +55,7 @@ export class DaskPolicy implements Policy {
       taskWaiting: (task) => groups.waiting(task),
       taskWaited: (task) => groups.waited(task),
       taskForgotten: (task) => groups.forgotten(task),
+      taskInMemory: () => undefined,
       taskStarted: (task, worker) => loads.started(worker, prefixOf(task)),
       taskStopped: (task, worker, seceded) => loads.stopped(worker, prefixOf(task), seceded),
       taskSeceded: (task, worker) => loads.seceded(worker, prefixOf(task)),
