@@ -7,9 +7,10 @@ import { serverCounts } from "../../src/server/live/counts.ts";
 import { ServerLog } from "../../src/server/peers/log.ts";
 import { DEFAULT_PEER_LIMITS } from "../../src/server/peers/options.ts";
 import { SchedulerServer } from "../../src/server/server.ts";
-import { schedulerCpu, startCpuWatch } from "../../src/trace/cpu.ts";
+import { type CpuUsed, schedulerCpu, startCpuWatch } from "../../src/trace/cpu.ts";
 import type { WindowFigures } from "../../src/trace/figures.ts";
 import { LoopMeter } from "../../src/trace/loop-meter.ts";
+import { PHASE } from "../../src/trace/phases.ts";
 import { Recorder } from "../../src/trace/recorder.ts";
 import { Probe } from "../../src/trace/tracer.ts";
 import type { FleetFigures } from "../fleet/fleet.ts";
@@ -137,7 +138,7 @@ export class WireRunner implements Runner {
     if (this.#recorder === null) meter.start();
     const window_start_ms = Date.now();
     this.#recorder?.openWindow();
-    const cpuUsed = startCpuWatch();
+    const cpuUsed = this.#cpuUntilTold();
     const report = await this.#fleet.submit();
     const failure = server.external?.policy.failure ?? null;
     if (failure !== null) throw new Error(`the policy ${this.#parts.options.scheduler} failed: ${failure}`);
@@ -157,7 +158,7 @@ export class WireRunner implements Runner {
       makespan_s: (report.reported_ns - report.submitted_ns) / 1e9,
       graph_s: (known_ns - report.submitted_ns) / 1e9,
       first_task_s: (server.outbox.first_compute_ns - report.submitted_ns) / 1e9,
-      ...schedulerCpu(used, this.#parts.options.transport === "tcp" ? 0 : sameThreadNs(report.figures) / 1e3),
+      ...schedulerCpu(used, this.#fleetOnThreadUs(report, figures)),
       figures,
       loop,
       fleet: this.#fleetThreads(report, own),
@@ -169,6 +170,36 @@ export class WireRunner implements Runner {
     const { keys_left } = await this.#fleet.release(RELEASE_MS_MAX);
     if (keys_left > 0) throw new Error(`${keys_left} keys were not released within ${RELEASE_MS_MAX} ms`);
     return measured;
+  }
+
+  /**
+   * The CPU until the client was told of its last key, which the repeat's window ends with: what follows on this side
+   * before the fleet's word of it arrives (keys that nobody needs any more) is none of it.
+   */
+  #cpuUntilTold(): () => CpuUsed {
+    const { outbox } = this.#server;
+    const told_before = outbox.keys_told;
+    const wanted = this.#parts.workload.wanted.length;
+    const cpuUsed = startCpuWatch();
+    let used: CpuUsed | null = null;
+    let told = told_before;
+    outbox.onFlushed = () => {
+      if (outbox.keys_told === told) return;
+      told = outbox.keys_told;
+      // A key that was lost and computed again is told again.
+      if (told - told_before >= wanted) used = cpuUsed();
+    };
+    return () => {
+      outbox.onFlushed = null;
+      return used ?? cpuUsed();
+    };
+  }
+
+  /** What the fleet did on this thread, all of it where a recorder saw it. */
+  #fleetOnThreadUs({ figures }: SubmissionReport, recorded: WindowFigures | null): number {
+    if (this.#parts.options.transport === "tcp") return 0;
+    const ns = recorded === null ? sameThreadNs(figures) : recorded.phase_ns[PHASE.worker]!;
+    return ns / 1e3;
   }
 
   /** What `rsds calibrate` has planted in the fleet's process, before the run and after it. */

@@ -39,7 +39,7 @@ export function processCpuUs(): number {
 }
 
 /** CPU time that passed, in microseconds. */
-interface CpuUsed {
+export interface CpuUsed {
   /** Of all threads of the process. */
   readonly process_us: number;
   /** Of the calling thread; null where the system does not tell. */

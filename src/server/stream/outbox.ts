@@ -93,6 +93,10 @@ export class StreamOutbox implements Outbox {
 
   /** When the first compute-task went out since this was set to 0; ns. */
   first_compute_ns = 0;
+  /** key-in-memory messages that were written. */
+  keys_told = 0;
+  /** Called when packets were written, at the end of a turn's; null: nobody wants to know. */
+  onFlushed: (() => void) | null = null;
   /** Who wants to know, while a tracer is on, when each graph's first task goes out; null: nobody. */
   graphs: GraphLog | null = null;
   readonly #clock: Clock;
@@ -269,6 +273,7 @@ export class StreamOutbox implements Outbox {
       this.#encode(queue, PENDING_BYTES_MAX);
     }
     if (tracer !== null) tracer.exit();
+    this.onFlushed?.();
   }
 
   /** Writes the queue's entries as packets, until it is empty or the peer has `pending_bytes_max` unread. */
@@ -297,6 +302,7 @@ export class StreamOutbox implements Outbox {
       this.#encode(queue, PENDING_BYTES_MAX);
       // Ids that only waited for these messages become reusable now.
       this.#books.tasks.recycle();
+      this.onFlushed?.();
     };
   }
 
@@ -434,6 +440,7 @@ export class StreamOutbox implements Outbox {
       packet.raw(TYPE);
       packet.raw(type);
       packet.count++;
+      this.keys_told++;
       if (this.#probe.tracer !== null) this.#written.push(~task);
       return;
     }
