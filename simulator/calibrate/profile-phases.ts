@@ -24,6 +24,8 @@ const MARKERS: readonly (readonly [file: RegExp, functions: RegExp, phase: Sampl
   [/^src\/server\/stream\/(worker-reader|compute-task|packet-writer)\.js$/, /./, "encoding"],
   [/^src\/server\/stream\/outbox\.js$/, /^#(encode|packetFrom|entry)$/, "encoding"],
   [/^src\/comm\//, /./, "network"],
+  [/^src\/server\/loop\.js$/, /^#written$/, "network"],
+  [/^src\/server\/loop\.js$/, /./, "scheduling"],
 ];
 
 /** For stacks without any of those. */
@@ -31,7 +33,8 @@ const FILES: readonly (readonly [file: RegExp, phase: Sampled])[] = [
   [/^src\/core\//, "scheduling"],
   [/^src\/ordering\//, "scheduling"],
   [/^src\/(server\/stream|server\/graphs|protocol)\//, "encoding"],
-  [/^node:(net|stream|internal\/stream)/, "network"],
+  // Node's own work around callbacks: its queues of ticks, in which it finishes writes, among them.
+  [/^node:/, "network"],
 ];
 
 interface Frame {
