@@ -160,6 +160,7 @@ export class SchedulerServer {
       ...cold_parts,
       settings: settings.memory,
       group: (key, workers) => this.python.groupWorkers(key, workers),
+      shuffling: () => this.peers.context.shuffles.participants(),
     });
     this.transport = options.transport ?? transportOf(options, settings);
     this.live = new LiveTrace(this, {

@@ -154,6 +154,7 @@ describe("a run of a shuffle", () => {
     expect(await rig.ask("s")).toBe(runs[0]);
     expect(runs[0]!.run_id).toBe(1);
     expect([...runs[0]!.participants].sort()).toEqual(["tcp://a:1", "tcp://b:1"]);
+    expect([...rig.shuffles.participants()].sort()).toEqual(["tcp://a:1", "tcp://b:1"]);
     expect(rig.shuffles.join("s", "tcp://a:1")).toBe(runs[0]);
   });
 
@@ -181,6 +182,7 @@ describe("a run of a shuffle", () => {
     rig.turn();
     const asked = rig.ask("s");
     await new Promise((resolve) => setTimeout(resolve, 30));
+    expect(rig.shuffles.participants().size).toBe(0);
     expect(rig.shuffles.active_count).toBe(0);
     rig.scheduler.payloadArrived(barrier, payload);
     expect((await asked).run_id).toBe(1);

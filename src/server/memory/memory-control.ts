@@ -21,6 +21,7 @@ export interface MemoryControlParts {
   readonly diagnostics: Diagnostics;
   readonly settings: MemorySettings;
   readonly group: ScalingParts["group"];
+  readonly shuffling: ScalingParts["shuffling"];
   readonly log: Log;
   readonly machine: Machine;
 }
@@ -53,13 +54,20 @@ export class MemoryControl {
   readonly #retirements = new Set<MemoryManager>();
 
   constructor(parts: MemoryControlParts) {
-    const { cluster, diagnostics, settings, reports, group } = parts;
+    const { cluster, diagnostics, settings, reports, group, shuffling } = parts;
     const { inspector, memory } = diagnostics;
     this.#parts = parts;
     this.manager = this.#newManager();
     if (settings.manager.reduce_replicas) this.manager.policies.add(new ReduceReplicas());
     this.#rebalance = new Rebalance(inspector, cluster, memory, settings.rebalance);
-    this.#scaling = new Scaling({ inspector, cluster, reports, group, settings: settings.scaling });
+    this.#scaling = new Scaling({
+      inspector,
+      cluster,
+      reports,
+      group,
+      shuffling,
+      settings: settings.scaling,
+    });
   }
 
   /** Starts the memory manager, unless the configuration has it rest. */

@@ -15,6 +15,8 @@ export interface ScalingParts {
   readonly inspector: Inspector;
   readonly cluster: CoreCluster;
   readonly reports: Reports;
+  /** Addresses of workers that take part in a shuffle, which would begin anew without one of them. */
+  readonly shuffling: () => ReadonlySet<string>;
   readonly settings: ScalingSettings;
   /** The groups of workers by a pickled function, and by plugins: [address, group] of those that may go; null: no say. */
   readonly group: (key: WireValue, workers: readonly string[]) => Promise<WireValue>;
@@ -132,10 +134,13 @@ export class Scaling {
     return to_close;
   }
 
-  /** Workers that close together; those with a task that has seceded, and perhaps waits for others, are left out. */
+  /** Workers that close together; those in a shuffle, or with a task that has seceded and perhaps waits, are left out. */
   async #groups(key: WireValue): Promise<WorkerPeer[][]> {
     const { cluster, group } = this.#parts;
-    const valid = [...cluster.workers.values()].filter((peer) => cluster.book(peer).long_running === 0);
+    const shuffling = this.#parts.shuffling();
+    const valid = [...cluster.workers.values()].filter(
+      (peer) => cluster.book(peer).long_running === 0 && !shuffling.has(peer.address),
+    );
     const answer = await group(
       key,
       valid.map((peer) => peer.address),

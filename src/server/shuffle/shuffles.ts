@@ -72,6 +72,11 @@ export class Shuffles {
     return this.#active.size;
   }
 
+  /** Workers that take part in a run that is not over. */
+  participants(): ReadonlySet<string> {
+    return new Set([...this.#active.values()].flatMap((run) => [...run.participants]));
+  }
+
   /** The present run. Throws Python's KeyError if there is none. */
   active(id: string): ShuffleRun {
     const run = this.#active.get(id);
