@@ -10,6 +10,7 @@ import { tolerateClosedStream } from "./log.ts";
 import { type ProfileArguments, profileMain } from "./profile-command.ts";
 import { addRunOptions, positiveInteger, type RunArguments, WORKERS_MAX } from "./run-options.ts";
 import { runScheduler } from "./scheduler-process.ts";
+import { addSimulateCommand, type SimulateArguments, simulateMain } from "./simulate-command.ts";
 import { type CommandProcess, zeroRunMain } from "./zero-run-command.ts";
 
 /** Wrong usage ends with this status, as CONTRACT has it; commander's own is 1. */
@@ -36,7 +37,7 @@ async function main(argv: readonly string[]): Promise<number> {
   addRunOptions(program).action((args: RunArguments) => {
     if (program.args.length > 0)
       program.error(
-        `unknown command '${program.args[0]}': the commands are scheduler, fleet, profile, calibrate and compare`,
+        `unknown command '${program.args[0]}': the commands are scheduler, fleet, profile, simulate, calibrate and compare`,
       );
     if (argv.length === 0) program.help({ error: true });
     if (args.zeroWorkers === undefined) program.error("say how many workers: --zero-workers N (see --help)");
@@ -52,6 +53,9 @@ async function main(argv: readonly string[]): Promise<number> {
   });
   addCalibrateCommand(program).action((args: CalibrateArguments) => {
     command = (parts) => calibrateMain(args, parts);
+  });
+  addSimulateCommand(program).action((args: SimulateArguments) => {
+    command = (parts) => simulateMain(args, parts);
   });
   fleetCommand(program).action((address: string, args: FleetArguments) => {
     command = (parts) => fleetMain(address, args, parts);

@@ -71,7 +71,7 @@ export function addRunOptions(command: Command): Command {
     )
     .option("--order", "leave ordering to the scheduler", false)
     .option("--repeat <r>", "timed repeats, after one warm-up", positiveInteger(10_000), 5)
-    .option("--seed <s>", "seed of the policy's lots", seed, 1)
+    .option("--seed <s>", "seed of the policy's lots", wholeNumber, 1)
     .option("--out <dir>", "result folder (default: rsds-results/<utc time>-<workload>)")
     .option("--json", "print the summary as one JSON document", false)
     .option("--quiet", "no progress on stderr", false)
@@ -88,7 +88,8 @@ export function addRunOptions(command: Command): Command {
     .option("--cpu-profile", "write V8's own profile of the timed repeats too: scheduler.cpuprofile", false);
 }
 
-function seed(text: string): number {
+/** A whole number of at least 0. */
+export function wholeNumber(text: string): number {
   const value = Number(text);
   if (!/^\d+$/.test(text) || !Number.isSafeInteger(value))
     throw new InvalidArgumentError("It must be a whole number.");

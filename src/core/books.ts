@@ -367,10 +367,10 @@ export class Books {
     this.watch?.needBegan(task, worker.id);
   }
 
-  /** Changes the size of a result, and the books of those that hold it. */
+  /** Changes the size of a result (−1: unknown, which counts as none), and the books of those that hold it. */
   setNbytes(task: TaskId, nbytes: number): void {
     const before = Math.max(0, this.tasks.nbytes[task]!);
-    const difference = nbytes - before;
+    const difference = Math.max(0, nbytes) - before;
     this.tasks.nbytes[task] = nbytes;
     if (difference === 0) return;
     const replicas = this.replicas;

@@ -178,12 +178,11 @@ export class Scheduler implements PlacementSink, StealSink {
         stack.push(edges.dependency[e]!);
       for (let e = edges.dependents[key]!; e !== NONE; e = edges.next[e]!) stack.push(edges.dependent[e]!);
     }
-    for (const key of retried) {
-      if (!books.isWanted(key)) continue;
+    // All are told before any is tried: one may fail again with another, for what both of them depend on.
+    for (const key of retried)
       for (let want = books.wants.first_of_task[key]!; want !== NONE; want = books.wants.next_of_task[want]!)
         this.#outbox.taskRetried(books.wants.owner[want]!, key);
-      moves.resume(key);
-    }
+    for (const key of retried) if (books.isWanted(key)) moves.resume(key);
     moves.settle();
     return true;
   }
@@ -431,7 +430,7 @@ export class Scheduler implements PlacementSink, StealSink {
     const { tasks, edges } = books;
     if (worker.status === "closed") return;
     if (tasks.state[task] === MEMORY) {
-      books.setNbytes(task, nbytes);
+      if (nbytes >= 0) books.setNbytes(task, nbytes);
       this.keyAdded(worker, task);
       if (client !== NONE) moves.want(client, task);
       return;

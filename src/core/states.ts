@@ -32,7 +32,7 @@ export type TaskStateName = (typeof STATE_NAMES)[number];
 export const TRANSITIONS: Readonly<Record<TaskStateName, readonly TaskStateName[]>> = {
   released: ["waiting", "erred", "forgotten"],
   waiting: ["released", "no-worker", "queued", "processing", "memory"],
-  "no-worker": ["released", "processing"],
+  "no-worker": ["released"],
   queued: ["released", "processing"],
   processing: ["released", "memory", "erred"],
   memory: ["released"],

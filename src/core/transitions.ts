@@ -90,10 +90,9 @@ export class Transitions {
     if (tasks.state[task] === WAITING && tasks.waiting_on[task] === 0) this.#pushReady(task);
   }
 
-  /** waiting, queued or no-worker → processing on `worker`. */
+  /** waiting or queued → processing on `worker`. */
   assign(task: TaskId, worker: WorkerBook): void {
     const { books } = this;
-    if (books.tasks.state[task] === NO_WORKER) books.unrunnable.delete(task);
     books.setState(task, PROCESSING);
     books.startProcessing(task, worker);
     this.outbox.computeTask(worker.id, task);

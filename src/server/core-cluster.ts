@@ -35,6 +35,7 @@ export class CoreCluster implements Cluster {
   readonly #books = new Map<WorkerPeer, WorkerBook>();
   /** By name, also those that no connection stands behind (`published-…`, `fire-and-forget`). */
   readonly #client_ids = new Map<string, ClientId>();
+  readonly scattering = new Map<string, number>();
   /** Graphs that wait for the unpacker. */
   graphs_open = 0;
   /** Called before all is forgotten, by whoever has graphs that are on their way. */

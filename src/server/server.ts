@@ -147,8 +147,8 @@ export class SchedulerServer {
     const stream_parts = { scheduler, cluster, outbox, loop, intake, types, clock, probe, hops, reports };
     this.streams = new Streams(stream_parts);
     const memory_old_ms = settings.memory.old_ms;
-    this.diagnostics = new Diagnostics({ ...stream_parts, memory_old_ms, now_ms });
-    const cold_parts = { ...stream_parts, diagnostics: this.diagnostics, log, machine, now_ms };
+    this.diagnostics = new Diagnostics({ ...stream_parts, memory_old_ms, machine });
+    const cold_parts = { ...stream_parts, diagnostics: this.diagnostics, log, machine };
     const { pickle: allowed } = settings;
     this.python = new PythonSide({
       ...cold_parts,

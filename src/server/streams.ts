@@ -18,6 +18,7 @@ import type { TurnLoop } from "./loop.ts";
 import type { ClientPeer, StreamHandler, WorkerPeer } from "./peers/cluster.ts";
 import { onClientOp, onWorkerOp } from "./registration/stream-ops.ts";
 import type { RpcContext } from "./rpc/context.ts";
+import { keyId } from "./rpc/request.ts";
 import type { StreamOutbox } from "./stream/outbox.ts";
 import { onTaskOp } from "./stream/task-ops.ts";
 import type { TypeTable } from "./stream/type-table.ts";
@@ -144,7 +145,8 @@ export class Streams implements StreamHandler {
   /** The worker has something that was forgotten here, or never known. */
   #unknownKey(worker: WorkerBook, what: number, key: Uint8Array): void {
     if (what === FINISHED) this.#parts.outbox.freeUnknownKey(worker.id, key);
-    else if (what === ADDED) this.#parts.outbox.removeUnknownReplica(worker.id, key);
+    else if (what === ADDED && !this.#parts.cluster.scattering.has(keyId(key)))
+      this.#parts.outbox.removeUnknownReplica(worker.id, key);
   }
 
   /** A message that is not hot, decoded. */

@@ -220,7 +220,34 @@ describe("cancel", () => {
   });
 });
 
+test("a retry of what fails again at once leaves nobody with the word that it is tried (C3)", () => {
+  const world = withWorkers();
+  world.submit({ a: [], b: ["a"], c: ["b"] }, { client: "bob", wanted: ["c"] });
+  world.submit({ a: [], b: ["a"], c: ["b"], d: ["c"] }, { client: "alice", wanted: ["d"] });
+  world.finish("a");
+  world.finish("b");
+  world.err("c");
+  // What is between the two failures is not erred itself, so that a retry of the one does not reach the other.
+  world.submit({ a: [] }, { client: "carol" });
+  world.err("a");
+  expect(world.stateOf("b")).toBe("released");
+  world.toClient("bob");
+  world.retry("d");
+  expect(["a", "c", "d"].map((key) => world.stateOf(key))).toEqual(["erred", "erred", "erred"]);
+  expect(world.toClient("bob")).toEqual(["task-retried c", "task-erred c"]);
+});
+
 describe("scattered data", () => {
+  test("of a size that nobody knows leaves the known size of a result as it is (W3)", () => {
+    const world = withWorkers();
+    world.submit({ a: [] });
+    const holder = world.workerOf("a");
+    world.finish("a", holder, 100);
+    world.scatter("a", 1 - holder, "alice", -1);
+    expect(world.holdersOf("a")).toEqual([0, 1]);
+    expect(world.worker(0).book.nbytes).toBe(100);
+  });
+
   test("is in memory at once, for the client that brought it", () => {
     const world = withWorkers();
     world.scatter("x", 1, "alice", 100);

@@ -1,3 +1,4 @@
+import type { Machine } from "../../base/machine.ts";
 import type { Scheduler } from "../../core/scheduler.ts";
 import type { CoreCluster } from "../core-cluster.ts";
 import type { GraphIntake } from "../graphs/intake.ts";
@@ -22,8 +23,7 @@ export interface DiagnosticsParts {
   readonly reports: Reports;
   /** Unmanaged memory of workers counts as lasting after so long. */
   readonly memory_old_ms: number;
-  /** Milliseconds since the epoch. */
-  readonly now_ms: () => number;
+  readonly machine: Machine;
 }
 
 /** What clients can ask of the scheduler's and the workers' state. Nothing of it is on a task's way unless it is used. */
@@ -36,7 +36,8 @@ export class Diagnostics {
   readonly #sampler: MemorySampler;
 
   constructor(parts: DiagnosticsParts) {
-    const { scheduler, cluster, outbox, intake, reports, memory_old_ms, now_ms } = parts;
+    const { scheduler, cluster, outbox, intake, reports, memory_old_ms, machine } = parts;
+    const now_ms = (): number => machine.wall_ms();
     this.inspector = new Inspector(scheduler);
     this.memory = new WorkerMemory(cluster, memory_old_ms);
     this.story = new Story(
@@ -45,7 +46,7 @@ export class Diagnostics {
       () => now_ms() / 1000,
     );
     this.dump = new ClusterDump(this.inspector, cluster, this.memory, this.story);
-    this.#sampler = new MemorySampler(this.memory, cluster, now_ms);
+    this.#sampler = new MemorySampler(this.memory, cluster, machine);
     const stream = new TaskStream(reports, now_ms);
     const questions = new WorkerQuestions(this.inspector);
     this.handlers = new Map([

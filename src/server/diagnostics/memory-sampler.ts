@@ -1,4 +1,4 @@
-import { randomUUID } from "node:crypto";
+import type { Machine, Timer } from "../../base/machine.ts";
 import type { WireValue } from "../../protocol/values.ts";
 import type { CoreCluster } from "../core-cluster.ts";
 import type { Handler } from "../rpc/context.ts";
@@ -15,7 +15,7 @@ const INTERVAL_MS_MIN = 1;
 
 interface Series {
   readonly samples: { readonly time_s: number; readonly bytes: number }[];
-  readonly timer: NodeJS.Timeout;
+  readonly timer: Timer;
 }
 
 /** `distributed.diagnostics.MemorySampler`: the memory of all workers over time, for clients that ask for it. */
@@ -26,17 +26,17 @@ export class MemorySampler {
   ];
   readonly #memory: WorkerMemory;
   readonly #cluster: CoreCluster;
-  readonly #now_ms: () => number;
+  readonly #machine: Machine;
   readonly #series = new Map<string, Series>();
 
-  constructor(memory: WorkerMemory, cluster: CoreCluster, now_ms: () => number) {
+  constructor(memory: WorkerMemory, cluster: CoreCluster, machine: Machine) {
     this.#memory = memory;
     this.#cluster = cluster;
-    this.#now_ms = now_ms;
+    this.#machine = machine;
   }
 
   close(): void {
-    for (const series of this.#series.values()) clearInterval(series.timer);
+    for (const series of this.#series.values()) this.#machine.cancel(series.timer);
     this.#series.clear();
   }
 
@@ -48,12 +48,12 @@ export class MemorySampler {
       throw new PythonError("ValueError", "interval must be at least 1 ms");
     if (this.#series.size >= SERIES_MAX)
       throw new PythonError("RuntimeError", `${SERIES_MAX} memory samplers run already`);
-    const key = randomUUID();
-    const timer = setInterval(() => {
+    const key = this.#machine.uuid();
+    const timer = this.#machine.every(interval_ms, () => {
       // Nobody is left who could ask for the samples.
       if (!this.#cluster.clients.has(client)) this.#end(key);
       else this.#sample(key, measure);
-    }, interval_ms);
+    });
     timer.unref();
     this.#series.set(key, { samples: [], timer });
     this.#sample(key, measure);
@@ -62,7 +62,7 @@ export class MemorySampler {
 
   #sample(key: string, measure: keyof MemoryState): void {
     const samples = this.#series.get(key)?.samples;
-    samples?.push({ time_s: this.#now_ms() / 1000, bytes: this.#memory.total()[measure] });
+    samples?.push({ time_s: this.#machine.wall_ms() / 1000, bytes: this.#memory.total()[measure] });
     if (samples !== undefined && samples.length > SAMPLES_MAX) samples.splice(0, SAMPLES_MAX / 10);
   }
 
@@ -75,7 +75,7 @@ export class MemorySampler {
 
   #end(key: string): Series | undefined {
     const series = this.#series.get(key);
-    clearInterval(series?.timer);
+    this.#machine.cancel(series?.timer ?? null);
     this.#series.delete(key);
     return series;
   }

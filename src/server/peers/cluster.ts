@@ -113,6 +113,11 @@ export interface Cluster {
   /** Every task that is known. */
   taskKeys(): Iterable<KeyBytes>;
 
+  /**
+   * Keys whose values are being put into workers' memory, as their bytes in latin1, and by how many requests: a worker that reports one
+   * before it is registered is not told to drop it.
+   */
+  readonly scattering: Map<string, number>;
   /** Makes the keys data in memory, reports them to those who want them, and makes `client` want them. */
   registerData(entries: readonly OutsideData[], client: string | null): void;
   /** False: the key is not in memory, so that a replica of it is of no use. */

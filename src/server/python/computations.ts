@@ -1,4 +1,4 @@
-import { randomUUID } from "node:crypto";
+import type { Machine } from "../../base/machine.ts";
 import type { Books } from "../../core/books.ts";
 import { PROCESSING } from "../../core/states.ts";
 import { Pickled, WireMap, type WireValue } from "../../protocol/values.ts";
@@ -19,19 +19,19 @@ interface Computation {
 /** Graphs that were submitted while work went on, with the code around their submission: one computation. */
 export class Computations {
   readonly #books: Books;
-  readonly #now_ms: () => number;
+  readonly #machine: Machine;
   readonly #kept: Computation[] = [];
 
-  constructor(books: Books, now_ms: () => number) {
+  constructor(books: Books, machine: Machine) {
     this.#books = books;
-    this.#now_ms = now_ms;
+    this.#machine = machine;
   }
 
   /** Its tasks are not placed yet: what is processing now is older. */
   onGraph({ fields }: GraphNews): void {
     let last = this.#kept.at(-1);
     if (last === undefined || this.#books.state_counts[PROCESSING] === 0) {
-      last = { id: randomUUID(), start_s: this.#now_ms() / 1000, codes: [] };
+      last = { id: this.#machine.uuid(), start_s: this.#machine.wall_ms() / 1000, codes: [] };
       this.#kept.push(last);
       if (this.#kept.length > COMPUTATIONS_MAX) this.#kept.shift();
     }

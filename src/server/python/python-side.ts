@@ -1,3 +1,4 @@
+import type { Machine } from "../../base/machine.ts";
 import { frameMessage, messageOfFrames } from "../../protocol/frames.ts";
 import { decodeMessage } from "../../protocol/message.ts";
 import { WireMap, type WireValue } from "../../protocol/values.ts";
@@ -30,7 +31,7 @@ export interface PythonSideParts {
   /** False: users' pickles are not opened (`distributed.scheduler.pickle`). */
   readonly allowed: boolean;
   readonly log: Log;
-  readonly now_ms: () => number;
+  readonly machine: Machine;
 }
 
 /** Requests that take over the connection on which they come: there is none here. */
@@ -70,11 +71,11 @@ export class PythonSide {
   #context: RpcContext | null = null;
 
   constructor(parts: PythonSideParts) {
-    const { cluster, diagnostics, intake, outbox, reports, now_ms } = parts;
+    const { cluster, diagnostics, intake, outbox, reports, machine } = parts;
     const { inspector, memory } = diagnostics;
     this.#parts = parts;
     this.#facts = new Facts(inspector, cluster, memory);
-    this.#computations = new Computations(inspector.books, now_ms);
+    this.#computations = new Computations(inspector.books, machine);
     this.#events = new PluginEvents({
       inspector,
       reports,

@@ -99,7 +99,9 @@ export async function gatherOnWorker(
   } else if (!(reply instanceof WireMap) || reply.get("status") !== "OK") {
     return keys;
   }
-  for (const key of keys) if (!failed.has(keyId(key))) cluster.addReplica(key, peer);
+  // One that was forgotten or lost meanwhile is to be dropped again.
+  const copied = keys.filter((key) => !failed.has(keyId(key)));
+  addKeys(peer, copied, context.registration.workers.stimulus("replicate"), context);
   return keys.filter((key) => failed.has(keyId(key)));
 }
 

@@ -1,5 +1,5 @@
 import type { KeyBytes } from "../../protocol/keys.ts";
-import { toNumber, WireMap, type WireValue } from "../../protocol/values.ts";
+import { RawValue, toNumber, WireMap, type WireValue } from "../../protocol/values.ts";
 import type { OutsideData, WorkerPeer } from "../peers/cluster.ts";
 import type { Handler, RpcContext } from "./context.ts";
 import { PythonError } from "./python-error.ts";
@@ -23,18 +23,61 @@ async function scatter(request: Request, context: RpcContext): Promise<WireValue
   const client = request.optionalString("client");
   const workers = await runningWorkers(request, context);
   const keys = data.keys.map(toKey);
-  const { holders, sizes } = await deal(keys, data.values, workers, context);
-  const entries = keys.map((key): OutsideData => {
-    const id = keyId(key);
-    return { key, holders: registered(holders.get(id) ?? [], context), nbytes: sizes.get(id) ?? -1 };
-  });
-  const lost = entries.filter((entry) => entry.holders.length === 0).length;
-  if (lost > 0) throw new PythonError("OSError", `the workers that got ${lost} of the values are gone`);
-  context.cluster.registerData(entries, client);
+  await dealOut(keys, data.values, workers, client, context);
   await copyFurther(request, keys, workers, context);
   const event = WireMap.of({ action: "scatter", client, count: keys.length });
   context.events.publish(client === null ? ["all"] : [client, "all"], event);
   return data.keys;
+}
+
+/** Brings the values to the workers and into the books; if not all of them get there, none stays. */
+async function dealOut(
+  keys: readonly KeyBytes[],
+  values: readonly WireValue[],
+  workers: readonly WorkerPeer[],
+  client: string | null,
+  context: RpcContext,
+): Promise<void> {
+  const { cluster } = context;
+  const ids = keys.map(keyId);
+  for (const id of ids) cluster.scattering.set(id, (cluster.scattering.get(id) ?? 0) + 1);
+  const holders = new Map<string, string[]>();
+  try {
+    const sizes = await deal(keys, values, workers, holders, context);
+    const entries = keys.map((key, i): OutsideData => {
+      const id = ids[i]!;
+      return { key, holders: registered(holders.get(id) ?? [], context), nbytes: sizes.get(id) ?? -1 };
+    });
+    const lost = entries.filter((entry) => entry.holders.length === 0).length;
+    if (lost > 0) throw new PythonError("OSError", `the workers that got ${lost} of the values are gone`);
+    cluster.registerData(entries, present(client, context));
+  } catch (error) {
+    takeBack(keys, holders, context);
+    throw error;
+  } finally {
+    for (const id of ids) {
+      const others = cluster.scattering.get(id)! - 1;
+      if (others > 0) cluster.scattering.set(id, others);
+      else cluster.scattering.delete(id);
+    }
+  }
+}
+
+/** Workers that got some of the values before it all failed shall not keep what nobody knows of. */
+function takeBack(
+  keys: readonly KeyBytes[],
+  holders: ReadonlyMap<string, readonly string[]>,
+  context: RpcContext,
+): void {
+  const { cluster } = context;
+  const stimulus_id = context.registration.workers.stimulus("scatter-failed");
+  for (const key of keys)
+    for (const address of holders.get(keyId(key)) ?? []) {
+      const peer = cluster.workers.get(address);
+      if (peer === undefined || cluster.holders(key)?.includes(address) === true) continue;
+      const message = WireMap.of({ op: "free-keys", keys: [new RawValue(key)], stimulus_id });
+      cluster.sendToWorker(peer, message);
+    }
 }
 
 /** `update_data {who_has, nbytes, client?}`: a client put values into workers itself. Also a stream message. */
@@ -55,7 +98,7 @@ export function updateData(fields: Request, context: RpcContext): WireValue {
     if (holders.length === 0) throw new PythonError("KeyError", coerced[0] ?? "no worker");
     entries.push({ key, holders, nbytes: sizes.get(keyId(key)) ?? -1 });
   }
-  context.cluster.registerData(entries, fields.optionalString("client"));
+  context.cluster.registerData(entries, present(fields.optionalString("client"), context));
   return null;
 }
 
@@ -86,15 +129,15 @@ function namedWorkers(names: readonly WireValue[], context: RpcContext): WorkerP
   return [...peers];
 }
 
-/** Sends each worker its share in one `update_data`; answers who holds what, and the sizes that they report. */
+/** Sends each worker its share in one `update_data`; fills in who holds what, answers the sizes that they report. */
 async function deal(
   keys: readonly KeyBytes[],
   values: readonly WireValue[],
   workers: readonly WorkerPeer[],
+  holders: Map<string, string[]>,
   context: RpcContext,
-): Promise<{ holders: Map<string, string[]>; sizes: Map<string, number> }> {
+): Promise<Map<string, number>> {
   const shares = new Map<string, [KeyBytes, WireValue][]>();
-  const holders = new Map<string, string[]>();
   const offset = round_robin.get(context) ?? 0;
   round_robin.set(context, offset + keys.length);
   keys.forEach((key, i) => {
@@ -118,7 +161,7 @@ async function deal(
     }
   });
   await Promise.all(sent);
-  return { holders, sizes };
+  return sizes;
 }
 
 /** `broadcast`: true: to all of the workers; a number: to so many. */
@@ -132,6 +175,11 @@ async function copyFurther(
   if (broadcast === null || broadcast === false || broadcast === 0) return;
   const n = broadcast === true ? workers.length : (request.optionalNumber("broadcast") ?? 1);
   await replicateKeys(keys, { n, workers: () => workers, branching_factor: 2, delete: true }, context);
+}
+
+/** A client that has left while its data was on the way wants nothing: nobody would ever take that want back. */
+function present(client: string | null, context: RpcContext): string | null {
+  return client !== null && context.cluster.clients.has(client) ? client : null;
 }
 
 function registered(addresses: readonly string[], context: RpcContext): string[] {

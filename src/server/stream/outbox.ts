@@ -4,6 +4,7 @@ import { IntStack } from "../../base/typed-arrays.ts";
 import type { Connection } from "../../comm/connection.ts";
 import type { Books } from "../../core/books.ts";
 import type { CancelReason, Outbox } from "../../core/outbox.ts";
+import { MEMORY } from "../../core/states.ts";
 import { encodeMessagePart } from "../../protocol/message.ts";
 import { packValue } from "../../protocol/msgpack.ts";
 import { RawValue, WireMap, type WireValue } from "../../protocol/values.ts";
@@ -431,6 +432,8 @@ export class StreamOutbox implements Outbox {
   #single(what: number, task: TaskId, argument: number): void {
     const { keys, tasks, errors } = this.#books;
     if (what === IN_MEMORY) {
+      // Lost or released since: whoever still wants it is told when it is there again.
+      if (tasks.state[task] !== MEMORY) return;
       const packet = this.#packet;
       packet.reserve(64);
       packet.raw(KEY_IN_MEMORY);

@@ -122,6 +122,8 @@ export class TinyCluster implements Cluster {
     return this.keysInMemory();
   }
 
+  readonly scattering = new Map<string, number>();
+
   registerData(entries: readonly OutsideData[], client: string | null): void {
     for (const { key, holders, nbytes } of entries) {
       const known = this.tasks.get(keyId(key));
