@@ -210,6 +210,10 @@ function checkHoldings(world: FaultWorld): void {
   for (const host of world.living()) {
     const peer = cluster.workers.get(host.facts.address);
     if (peer === undefined) throw new InvariantError(`W9: ${host.facts.name} is not known`);
+    // Copies that 2022's workers are asked to take come with a request, which a word on their stream may overtake, and they do
+    // not report them there: one more than is known of cannot be helped.
+    const lacking = cluster.hasWhat(peer).some((key) => !host.worker.data.has(keyText(key)));
+    if (world.plan.release === "2022.12" && !lacking) continue;
     const booked = cluster.hasWhat(peer).map(keyText).sort().join(" ");
     const held = [...host.worker.data.keys()].sort().join(" ");
     if (booked !== held)

@@ -31,7 +31,8 @@ export const LEFT_OUT: ReadonlyMap<string, string> = new Map([
   ["workers_to_close", "it starts Python"],
   ["shuffle_get_or_create", "it starts Python"],
   ["dump_cluster_state_to_url", "it writes a file"],
-  ["rsds_profile", "it measures real time"],
+  ["rsds-profile-start", "it measures real time"],
+  ["rsds-profile-stop", "it measures real time"],
   ["benchmark_hardware", "it draws lots of its own"],
 ]);
 

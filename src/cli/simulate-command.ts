@@ -1,89 +1,211 @@
-import { type Command, InvalidArgumentError } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import type { FaultOptions } from "../../simulator/faults/fault-run.ts";
+import type { VirtualOptions } from "../../simulator/virtual/options.ts";
 import { rsdsVersion } from "../results/machine.ts";
+import { POLICY_NAMES } from "../schedulers/index.ts";
+import { defaultPlace, makeWritable, oneLine } from "./result-place.ts";
 import { positiveInteger, WORKERS_MAX, wholeNumber } from "./run-options.ts";
 import type { CommandProcess } from "./zero-run-command.ts";
 
 export interface SimulateArguments {
   readonly faults: boolean;
   readonly seed: number;
+  readonly workers?: number;
+  readonly json: boolean;
+  readonly quiet: boolean;
+  // Faults.
   readonly count: number;
   readonly steps?: readonly number[];
-  readonly workers?: number;
   readonly clients?: number;
   readonly bail: boolean;
   readonly shrink: boolean;
   readonly log: boolean;
-  readonly json: boolean;
-  readonly quiet: boolean;
+  // Virtual time.
+  readonly workload?: readonly string[];
+  readonly cores: number;
+  readonly scheduler: string;
+  readonly network: VirtualOptions["network"];
+  readonly bandwidth: number;
+  readonly latency: number;
+  readonly messageDelay: number;
+  readonly schedulingDelay: number;
+  readonly decisionDelay: number;
+  readonly repeat: number;
+  readonly out?: string;
 }
 
 const FAILED = 1;
 const WRONG_USAGE = 2;
 const INTERRUPTED = 130;
+const DEFAULT_WORKERS = 168;
 
 /** Adds `rsds simulate`. */
 export function addSimulateCommand(program: Command): Command {
   return program
     .command("simulate")
-    .description("the same scheduler in a simulated world: faults by seed")
+    .description("the same scheduler in virtual time, or in worlds in which everything goes wrong")
+    .option(
+      "--workload <spec>",
+      "in virtual time: merge:N, merge-slow:N:SECONDS, tree:E, random:N:SEED, or a recorded graph's path; repeatable",
+      (spec: string, before: readonly string[] | undefined) => [...(before ?? []), spec],
+    )
     .option("--faults", "worlds in which everything goes wrong, checked after each step", false)
     .option("--seed <n>", "the first seed", wholeNumber, 1)
-    .option("--count <k>", "how many seeds", positiveInteger(1e9), 1)
-    .option("--steps <list>", "only these steps of the world, such as 3,17,40; none: no step", steps)
     .option(
       "--workers <n>",
-      "so many workers at the beginning (default: as the seed says)",
-      positiveInteger(WORKERS_MAX),
+      "how many (default: 168; with --faults, as the seed says)",
+      positiveInteger(100_000),
     )
-    .option(
-      "--clients <n>",
-      "so many clients at the beginning (default: as the seed says)",
-      positiveInteger(1000),
+    .option("--cores <n>", "of each worker", positiveInteger(WORKERS_MAX), 1)
+    .addOption(
+      new Option("--scheduler <name>", "scheduling policy")
+        .choices([...POLICY_NAMES])
+        .default("workstealing"),
     )
-    .option("--bail", "stop at the first world that fails", false)
-    .option("--no-shrink", "leave a world that failed as it is")
-    .option("--log", "write everything that happens to stderr", false)
+    .addOption(
+      new Option("--network <model>", "no time at all; latency and bandwidth; shared max-min fair")
+        .choices(["instant", "simple", "maxmin"])
+        .default("simple"),
+    )
+    .option("--bandwidth <mb>", "MB a second of each worker, each way", positive, 1000)
+    .option("--latency <ms>", "of a transfer", notNegative, 0.1)
+    .option("--message-delay <ms>", "of a message between scheduler and worker", notNegative, 0.1)
+    .option("--scheduling-delay <ms>", "the policy is asked no more often than this", notNegative, 0)
+    .option("--decision-delay <ms>", "what it decides leaves so much later", notNegative, 0)
+    .option("--repeat <r>", "runs, each with the next seed", positiveInteger(10_000), 1)
+    .option("--out <dir>", "result folder (default: rsds-results/<utc time>-<workload>)")
+    .option("--count <k>", "with --faults: how many seeds", positiveInteger(1e9), 1)
+    .option("--steps <list>", "with --faults: only these steps, such as 3,17,40; none: no step", steps)
+    .option("--clients <n>", "with --faults: how many (default: as the seed says)", positiveInteger(1000))
+    .option("--bail", "with --faults: stop at the first world that fails", false)
+    .option("--no-shrink", "with --faults: leave a world that failed as it is")
+    .option("--log", "with --faults: write everything that happens to stderr", false)
     .option("--json", "print the report as one JSON document", false)
     .option("--quiet", "no progress on stderr", false);
 }
 
 function steps(text: string): readonly number[] {
   if (text === "none") return [];
-  const list = text.split(",").map(Number);
   if (!/^\d+(,\d+)*$/.test(text))
     throw new InvalidArgumentError("It must be numbers with commas between them.");
-  return list;
+  return text.split(",").map(Number);
 }
 
-/** `rsds simulate`: 0, everything held; 1, a world failed; 2, wrong usage; 130, interrupted. */
-export async function simulateMain(
+function notNegative(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !(value >= 0 && value <= 1e12))
+    throw new InvalidArgumentError("It must be a number of at least 0.");
+  return value;
+}
+
+function positive(text: string): number {
+  const value = notNegative(text);
+  if (value === 0) throw new InvalidArgumentError("It must be more than 0.");
+  return value;
+}
+
+/** `rsds simulate`: 0, done; 1, a world failed, or the run; 2, wrong usage; 130, interrupted. */
+export async function simulateMain(args: SimulateArguments, parts: CommandProcess): Promise<number> {
+  const workloads = args.workload ?? [];
+  if (args.faults && workloads.length > 0) return refuse(parts, "give --workload or --faults, not both");
+  if (args.faults) return simulateFaults(args, parts);
+  if (workloads.length === 0) return refuse(parts, "say what to simulate: --workload SPEC or --faults");
+  const { WorkloadError } = await import("../../simulator/workloads/index.ts");
+  try {
+    await simulateWorkloads(args, workloads, parts);
+    return 0;
+  } catch (error) {
+    if (parts.signal.aborted) return INTERRUPTED;
+    parts.stderr.write(`rsds simulate: ${oneLine(error)}\n`);
+    return error instanceof WorkloadError ? WRONG_USAGE : FAILED;
+  }
+}
+
+function refuse({ stderr }: CommandProcess, text: string): number {
+  stderr.write(`rsds simulate: ${text}\n`);
+  return WRONG_USAGE;
+}
+
+async function simulateWorkloads(
+  args: SimulateArguments,
+  workloads: readonly string[],
+  parts: CommandProcess,
+): Promise<void> {
+  const documents: unknown[] = [];
+  for (const spec of workloads) documents.push(await simulateWorkload(args, spec, workloads.length, parts));
+  if (args.json) parts.stdout.write(`${JSON.stringify(documents.length === 1 ? documents[0] : documents)}\n`);
+}
+
+async function simulateWorkload(
+  args: SimulateArguments,
+  spec: string,
+  count: number,
+  { stdout, stderr, signal }: CommandProcess,
+): Promise<unknown> {
+  const { parseWorkload } = await import("../../simulator/workloads/index.ts");
+  const { runVirtual } = await import("../../simulator/virtual/virtual-run.ts");
+  const { renderSimulation, simulationSummary, writeSimulation } = await import(
+    "../../simulator/virtual/document.ts"
+  );
+  const started_at = new Date().toISOString();
+  const workload = await parseWorkload(spec);
+  const name = workload.name.replaceAll(":", "-");
+  const folder = args.out === undefined ? defaultPlace(name) : count === 1 ? args.out : `${args.out}/${name}`;
+  makeWritable(folder);
+  const options = virtualOptions(args, spec);
+  const say = (text: string): void => {
+    if (!args.quiet) stderr.write(`${text}\n`);
+  };
+  let last = await runVirtual(workload, options, options.seed, { say, signal });
+  const repeats = [last.repeat];
+  while (repeats.length < options.repeats) {
+    last = await runVirtual(workload, options, options.seed + repeats.length, { say, signal });
+    repeats.push(last.repeat);
+  }
+  const summary = simulationSummary(workload, options, repeats, { version: rsdsVersion(), started_at });
+  const written = await writeSimulation(folder, summary, workload, last.timeline);
+  if (!args.json) stdout.write(`${renderSimulation(written)}  results in      ${folder}\n`);
+  return written;
+}
+
+function virtualOptions(args: SimulateArguments, spec: string): VirtualOptions {
+  return {
+    workload: spec,
+    workers: args.workers ?? DEFAULT_WORKERS,
+    cores: args.cores,
+    scheduler: args.scheduler,
+    network: args.network,
+    bandwidth: args.bandwidth * 1e6,
+    latency_ns: args.latency * 1e6,
+    message_ns: args.messageDelay * 1e6,
+    scheduling_delay_ns: args.schedulingDelay * 1e6,
+    decision_delay_ns: args.decisionDelay * 1e6,
+    seed: args.seed,
+    repeats: args.repeat,
+  };
+}
+
+async function simulateFaults(
   args: SimulateArguments,
   { stdout, stderr, signal }: CommandProcess,
 ): Promise<number> {
-  if (!args.faults) {
-    stderr.write("rsds simulate: say what to simulate: --faults\n");
-    return WRONG_USAGE;
-  }
   const { renderFaults, runSeeds } = await import("../../simulator/faults/fault-run.ts");
-  const report = await runSeeds(
-    {
-      seed: args.seed,
-      count: args.count,
-      steps: args.steps ?? null,
-      workers: args.workers ?? null,
-      clients: args.clients ?? null,
-      bail: args.bail,
-      shrink: args.shrink,
+  const options: FaultOptions = {
+    seed: args.seed,
+    count: args.count,
+    steps: args.steps ?? null,
+    workers: args.workers ?? null,
+    clients: args.clients ?? null,
+    bail: args.bail,
+    shrink: args.shrink,
+  };
+  const report = await runSeeds(options, rsdsVersion(), {
+    signal,
+    say: (text) => {
+      if (!args.quiet) stderr.write(`${text}\n`);
     },
-    rsdsVersion(),
-    {
-      signal,
-      say: (text) => {
-        if (!args.quiet) stderr.write(`${text}\n`);
-      },
-      witness: args.log ? (line) => void stderr.write(`${line}\n`) : null,
-    },
-  );
+    witness: args.log ? (line) => void stderr.write(`${line}\n`) : null,
+  });
   stdout.write(args.json ? `${JSON.stringify(report)}\n` : renderFaults(report));
   if (report.failures.length > 0) return FAILED;
   return signal.aborted ? INTERRUPTED : 0;

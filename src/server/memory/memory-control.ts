@@ -159,7 +159,8 @@ export class MemoryControl {
     const { cluster } = context;
     const policy = new RetireWorker(peer);
     manager.policies.add(policy);
-    const before = peer.status;
+    // Told to come back from an earlier attempt, it may not have answered yet: then that one's word must not become ours.
+    const before = peer.status === "closing_gracefully" ? "running" : peer.status;
     const say = (status: string): void => {
       const { stimulus_id } = how;
       cluster.sendToWorker(peer, WireMap.of({ op: "worker-status-change", status, stimulus_id }));

@@ -134,3 +134,21 @@ test("a client that gives a key up and wants it again in one message is not told
   expect(stateOf("a", world.server.scheduler.books)).toBe("memory");
   validate(world.server.scheduler);
 });
+
+test("a worker that twice cannot be retired goes on, though it answers late", async () => {
+  const world = await quietWorld({ a: [] });
+  const [host] = world.living();
+  world.clients[0]?.submit(world.plan.tasks, ["a"], 0);
+  await pass(world, 200);
+  host?.stall(world.machine.now_ns + 500 * MS);
+  const retire = (): void => {
+    const workers = [host!.facts.address];
+    world.request("retire", WireMap.of({ op: "retire_workers", workers }), () => undefined);
+  };
+  retire();
+  await pass(world, 100);
+  retire();
+  await pass(world, 2_000);
+  expect(host?.worker.status).toBe("running");
+  expect(world.server.cluster.workers.get(host!.facts.address)?.status).toBe("running");
+});
