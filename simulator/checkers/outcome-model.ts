@@ -93,6 +93,6 @@ export class OutcomeModel {
 /** The state of a key, in Dask's words. */
 export function stateOf(key: string, books: Books): string {
   const bytes = keyBytes(key);
-  const task = books.keys.find(bytes, 0, bytes.length);
+  const task = books.keys.findKey(bytes);
   return task === NONE ? "forgotten" : STATE_NAMES[books.tasks.state[task]!]!;
 }

@@ -174,7 +174,7 @@ export class StreamChecker {
   #checkPromise(key: string, run_id: number, worker: number): void {
     const { books } = this.#server.scheduler;
     const bytes = keyBytes(key);
-    const task = books.keys.find(bytes, 0, bytes.length);
+    const task = books.keys.findKey(bytes);
     if (task === NONE) throw new InvariantError(`M2: worker ${worker} computes ${key}, which is not known`);
     const right =
       books.tasks.state[task] === PROCESSING &&

@@ -108,10 +108,7 @@ export class VirtualCluster implements Outbox {
     const client = this.scheduler.clientJoined("client");
     const builder = this.scheduler.graph({ client, buffer: NO_BYTES, generation: 1, user_priority: 0 });
     const ids = new Int32Array(workload.tasks);
-    for (let i = 0; i < workload.tasks; i++) {
-      const key = packValue(workload.key(i));
-      ids[i] = builder.intern(key, 0, key.length);
-    }
+    for (let i = 0; i < workload.tasks; i++) ids[i] = builder.internKey(packValue(workload.key(i)));
     const { dependency_offsets, dependency_ids } = workload;
     const dependencies = Int32Array.from(dependency_ids, (id) => ids[id]!);
     for (let i = 0; i < ids.length; i++) {

@@ -21,7 +21,8 @@ const POLICIES: Readonly<Record<string, (seed: number, settings: DaskPolicySetti
   single: (_seed, settings) => new SinglePolicy(settings),
 };
 
-const POLICY_NAMES: readonly string[] = Object.keys(POLICIES);
+/** Those that need no process of their own. */
+export const POLICY_NAMES: readonly string[] = Object.keys(POLICIES);
 
 /** Throws RangeError for a name that is not in {@link POLICY_CHOICES}. */
 export function createPolicy(
