@@ -11,7 +11,7 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /** Each is a list of changes: file, what stands there once, and what is put in its place. */
 const BUGS = {
-  "a lost release: of several holders only the first is told to drop a result": [
+  "a lost release: of several holders only the last is told to drop a result": [
     [
       "src/core/transitions.ts",
       "      this.#freeKeys(this.books.worker(replicas.owner[record]!), task);\n",

@@ -22,6 +22,7 @@ import type {
 import type { Log, LogLevel } from "./peers/log.ts";
 import { pickledException } from "./rpc/python-error.ts";
 import { killedWorker } from "./rpc/python-pickle.ts";
+import { keyId } from "./rpc/request.ts";
 import type { StreamOutbox } from "./stream/outbox.ts";
 
 /** What the cold part of the server sees of the core: keys instead of ids, peers instead of books. */
@@ -36,6 +37,7 @@ export class CoreCluster implements Cluster {
   /** By name, also those that no connection stands behind (`published-…`, `fire-and-forget`). */
   readonly #client_ids = new Map<string, ClientId>();
   readonly scattering = new Map<string, number>();
+  readonly #drop_followers = new Set<{ readonly peer: WorkerPeer; readonly keys: Set<string> }>();
   /** Graphs that wait for the unpacker. */
   graphs_open = 0;
   /** Called before all is forgotten, by whoever has graphs that are on their way. */
@@ -258,11 +260,18 @@ export class CoreCluster implements Cluster {
     return true;
   }
 
+  followDrops(peer: WorkerPeer): { readonly keys: ReadonlySet<string>; end(): void } {
+    const follower = { peer, keys: new Set<string>() };
+    this.#drop_followers.add(follower);
+    return { keys: follower.keys, end: () => void this.#drop_followers.delete(follower) };
+  }
+
   dropReplica(key: KeyBytes, peer: WorkerPeer): boolean {
     const task = this.#find(key);
     const { replicas } = this.#scheduler.books;
     if (task === NONE || replicas.isSingle(task)) return false;
     this.#scheduler.keyReleased(this.book(peer), task);
+    for (const follower of this.#drop_followers) if (follower.peer === peer) follower.keys.add(keyId(key));
     this.#loop.touch();
     return true;
   }

@@ -122,6 +122,11 @@ export interface Cluster {
   registerData(entries: readonly OutsideData[], client: string | null): void;
   /** False: the key is not in memory, so that a replica of it is of no use. */
   addReplica(key: KeyBytes, peer: WorkerPeer): boolean;
+  /**
+   * Collects the keys, by their bytes in latin1, whose replica on the peer is given up by {@link dropReplica} until `end`: what
+   * the peer says of them by another way than its stream may be older than that.
+   */
+  followDrops(peer: WorkerPeer): { readonly keys: ReadonlySet<string>; end(): void };
   /** Forgets the replica, never the last one of a key: then it answers false. */
   dropReplica(key: KeyBytes, peer: WorkerPeer): boolean;
   /** `force`: also where other clients want the keys. */

@@ -79,6 +79,7 @@ export async function gatherOnWorker(
 ): Promise<readonly KeyBytes[]> {
   const { cluster, log } = context;
   const who_has = keyMap(keys.map((key) => [key, cluster.holders(key) ?? []] as const));
+  const drops = cluster.followDrops(peer);
   let reply: WireValue;
   try {
     reply = await context.pool.request(peer.address, WireMap.of({ op: "gather", who_has, reply: true }));
@@ -89,6 +90,8 @@ export async function gatherOnWorker(
       `Communication with worker ${peer.address} failed during replication: ${error.message}`,
     );
     return keys;
+  } finally {
+    drops.end();
   }
   if (peer.status === "closed") return keys;
   const failed = new Set<string>();
@@ -99,8 +102,9 @@ export async function gatherOnWorker(
   } else if (!(reply instanceof WireMap) || reply.get("status") !== "OK") {
     return keys;
   }
-  // One that was forgotten or lost meanwhile is to be dropped again.
-  const copied = keys.filter((key) => !failed.has(keyId(key)));
+  // One that was forgotten or lost meanwhile is to be dropped again. One that the peer reported on its stream and was told to drop
+  // since is none any more, whatever this reply says.
+  const copied = keys.filter((key) => !failed.has(keyId(key)) && !drops.keys.has(keyId(key)));
   addKeys(peer, copied, context.registration.workers.stimulus("replicate"), context);
   return keys.filter((key) => failed.has(keyId(key)));
 }

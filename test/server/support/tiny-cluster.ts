@@ -141,6 +141,10 @@ export class TinyCluster implements Cluster {
     this.transition_count++;
   }
 
+  followDrops(): { readonly keys: ReadonlySet<string>; end(): void } {
+    return { keys: new Set(), end: () => undefined };
+  }
+
   addReplica(key: KeyBytes, peer: WorkerPeer): boolean {
     const task = this.tasks.get(keyId(key));
     task?.holders.add(peer);

@@ -118,6 +118,24 @@ describe("copies", () => {
   });
 });
 
+test("a copy that a worker has reported and dropped again is not booked by its late answer", async () => {
+  const world = await quietWorld({ a: [] });
+  const second = world.joinAs({ address: "tcp://10.0.0.9:9", name: "second", threads: 1, resources: {} });
+  await pass(world, 100);
+  world.clients[0]?.submit(world.plan.tasks, ["a"], 0);
+  await pass(world, 200);
+  for (const host of world.living()) host.delayReplies(5_000 * MS);
+  const request = WireMap.of({ op: "replicate", keys: ["a"], n: 2, workers: null });
+  world.request("replicate", request, () => undefined);
+  // Meanwhile the memory manager finds one copy too many.
+  await pass(world, 8_000);
+  const { cluster } = world.server;
+  for (const host of [...world.living(), second]) {
+    const peer = cluster.workers.get(host.facts.address)!;
+    expect(cluster.hasWhat(peer).length, host.facts.name).toBe(host.worker.data.size);
+  }
+});
+
 test("a client that gives a key up and wants it again in one message is not told of the result that is gone", async () => {
   const witness: string[] = [];
   const world = await quietWorld({ a: [] }, witness);
