@@ -24,14 +24,22 @@ const POLICIES: Readonly<Record<string, () => Policy>> = {
   random: () => new RandomPolicy(3),
   workstealing: () => new WorkStealingPolicy(3),
   queuing: () => new QueuingPolicy(),
-  external: () => new LateAnswers(11, null).policy,
-  "external, and fails": () => new LateAnswers(12, 15).policy,
+  external: () => lateAnswers(11, null),
+  "external, and fails": () => lateAnswers(12, 15),
   dask: () => new DaskPolicy(ROOTS),
   "blevel-gt": () => createPolicy("blevel-gt", 3),
   etf: () => createPolicy("etf", 3),
   single: () => createPolicy("single", 3),
   "dask, nothing withheld": () => new DaskPolicy({ ...ROOTS, worker_saturation: Number.POSITIVE_INFINITY }),
 };
+
+const OTHER_SIDES = new WeakMap<Policy, LateAnswers>();
+
+function lateAnswers(seed: number, fails_after: number | null): Policy {
+  const other_side = new LateAnswers(seed, fails_after);
+  OTHER_SIDES.set(other_side.policy, other_side);
+  return other_side.policy;
+}
 
 /** More runs, or others: `RSDS_CHAOS_RUNS=2000 RSDS_CHAOS_SEED=7 npx vitest run test/core/chaos.test.ts`. */
 const { RSDS_CHAOS_RUNS: runs = "150", RSDS_CHAOS_SEED: seed = "20260801" } = env;
@@ -49,6 +57,7 @@ describe.each(Object.entries(POLICIES))("%s", (_, make) => {
       fc.property(fc.array(step, { minLength: 20, maxLength: 120, size: "max" }), (steps) => {
         const policy = make();
         const chaos = new Chaos(policy);
+        chaos.onQuiet = () => OTHER_SIDES.get(policy)?.catchUp() ?? false;
         chaos.join(1, 1);
         chaos.join(2, 3);
         chaos.run(steps);

@@ -8,7 +8,7 @@ const LATE_MAX = 3;
 /**
  * The other side of an external policy, in the same process and of bad manners: it answers some batches late, assigns tasks
  * that are not ready, done or gone, moves them without need, to workers that have left. What is not placed is assigned in each
- * answer, so that there is an end.
+ * answer, and nothing happens any more until {@link catchUp} if the last ones are late.
  */
 export class LateAnswers {
   readonly policy: ExternalPolicy;
@@ -34,8 +34,15 @@ export class LateAnswers {
     for (const news of batch.news) this.#note(news);
     this.#batches.push(batch);
     const keep = this.#prng.below(LATE_MAX);
-    // What is decided here may be heard of in any later turn, or never: nobody waits for the last ones.
+    // What is decided here may be heard of in any later turn, if there is one.
     while (this.#batches.length > keep) this.#answer(this.#batches.shift()!);
+  }
+
+  /** Answers all that it has been asked; false if there was nothing. */
+  catchUp(): boolean {
+    if (this.policy.failure !== null || this.#batches.length === 0) return false;
+    for (const batch of this.#batches.splice(0)) this.#answer(batch);
+    return true;
   }
 
   #note(news: News): void {

@@ -34,7 +34,8 @@ describe("register-worker", () => {
   test.each([
     ["2022.12.1", "2022.12", []],
     ["2024.12.1", "2024.12", ["shuffle"]],
-    ["2025.5.0", "2024.12", ["shuffle"]],
+    ["2025.1.0", "2024.12", ["shuffle"]],
+    ["2025.5.0", "2026.8", ["shuffle"]],
     ["2026.8.0", "2026.8", ["shuffle"]],
   ])("speaks to a worker of %s as %s", async (version, release, plugins) => {
     const worker = await world.worker({ versions: versionsOf(version) });

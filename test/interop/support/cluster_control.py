@@ -108,6 +108,8 @@ def words(client):
         future = client.submit(time.sleep, 4, key="long")
         same = other.submit(time.sleep, 4, key="long")
         until(lambda: any(other.processing().values()), "it runs")
+        # A client's graphs are taken in their order: the scheduler knows that the other one wants it, too.
+        assert other.submit(sum, [1, 2], key="after").result(timeout=20) == 3
         client.cancel([future], force=True, reason="enough", msg="it took too long")
         try:
             same.result(timeout=10)

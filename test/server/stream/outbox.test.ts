@@ -191,7 +191,8 @@ describe("a peer that does not read", () => {
     expect(rig.scheduler.books.tasks.live).toBe(0);
     expect(rig.scheduler.books.tasks.segments.live_bytes).toBe(0);
     client.stream.drain();
-    expect(client.stream.messages()).toHaveLength(5000);
+    // It has given all of them up since.
+    expect(client.stream.messages()).toEqual([]);
     expectNoIdLeaks();
   });
 
