@@ -1,7 +1,7 @@
 import { toNumber, WireMap, type WireValue } from "../../protocol/values.ts";
 import type { WorkerPeer } from "../peers/cluster.ts";
 import type { Handler, RpcContext } from "./context.ts";
-import { PythonError } from "./python-error.ts";
+import { PythonError, RemoteError } from "./python-error.ts";
 import type { Request } from "./request.ts";
 import { heartbeatInterval_s } from "./wire-shapes.ts";
 import { UnreachableError } from "./worker-pool.ts";
@@ -114,7 +114,7 @@ async function killByNanny(
       await context.pool.request(peer.nanny, message, timeout_ms);
       outcome.set(peer.address, "OK");
     } catch (error) {
-      if (!(error instanceof UnreachableError)) throw error;
+      if (!(error instanceof UnreachableError) && !isTimeout(error)) throw error;
       outcome.set(peer.address, "timed out");
     }
   });
@@ -134,6 +134,11 @@ async function killByNanny(
     const text = `${bad.length} nanny worker(s) did not shut down within ${options.timeout_s}s: ${names}`;
     throw new PythonError("TimeoutError", text);
   }
+}
+
+/** The nanny itself gave up waiting for its worker's process. */
+function isTimeout(error: unknown): boolean {
+  return error instanceof RemoteError && /^(?:TimeoutError|OSError)\b/.test(error.message);
 }
 
 /** Restarts or removes workers that have been silent for too long (`distributed.scheduler.worker-ttl`). */

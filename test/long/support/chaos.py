@@ -5,6 +5,7 @@
 Whoever connects to the second address has all connections between workers and scheduler cut.
 """
 
+import contextlib
 import os
 import random
 import signal
@@ -42,7 +43,13 @@ def kill(client, worker, pid):
 def stop(client, worker, pid):
     os.kill(pid, signal.SIGSTOP)
     # Once it is given up it may wake: what it says then must not count.
-    threading.Timer(12, lambda: os.kill(pid, signal.SIGCONT)).start()
+    threading.Timer(12, wake, [pid]).start()
+
+
+def wake(pid):
+    # Its nanny may have ended it.
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
 
 
 def restart(client, worker, pid):
