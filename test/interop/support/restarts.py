@@ -16,6 +16,11 @@ def main(address):
         kept = client.submit(len, "abc")
         wait(kept, timeout=WAIT_SECONDS)
         slow = client.map(time.sleep, [60, 61, 62, 63])
+        # A graph goes another way than the restart, and one that comes later than it is of the time after it, as with Dask.
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not any(client.processing().values()):
+            assert time.monotonic() < deadline, "the slow tasks do not run"
+            time.sleep(0.05)
         client.restart(timeout=WAIT_SECONDS)
         client.wait_for_workers(2, timeout=WAIT_SECONDS)
         after = set(client.run(os.getpid).values())
