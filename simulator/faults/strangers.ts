@@ -33,6 +33,8 @@ export const LEFT_OUT: ReadonlyMap<string, string> = new Map([
   ["dump_cluster_state_to_url", "it writes a file"],
   ["rsds-profile-start", "it measures real time"],
   ["rsds-profile-stop", "it measures real time"],
+  ["rsds-record-start", "it keeps its connection for what happens"],
+  ["rsds-record-stop", "it keeps its connection for what happens"],
   ["benchmark_hardware", "it draws lots of its own"],
 ]);
 

@@ -2,14 +2,13 @@ import { InvariantError } from "../../src/base/assert.ts";
 import { type ClientId, NONE, type TaskId, type WorkerId } from "../../src/base/ids.ts";
 import { Prng } from "../../src/base/prng.ts";
 import type { Outbox } from "../../src/core/outbox.ts";
-import { PAYLOAD_PICKLED } from "../../src/core/payloads.ts";
 import { Scheduler } from "../../src/core/scheduler.ts";
-import { packValue } from "../../src/protocol/msgpack.ts";
 import { createPolicy } from "../../src/schedulers/index.ts";
 import { EventHeap } from "../clock/event-heap.ts";
 import { type TransferModel, transferModel } from "../network/models.ts";
 import type { Workload } from "../workloads/index.ts";
 import type { VirtualOptions } from "./options.ts";
+import { Submitter } from "./submitter.ts";
 import { TimedWorker } from "./timed-worker.ts";
 
 /** A task of a size that nobody recorded: as a zero worker's result. */
@@ -31,27 +30,31 @@ export interface VirtualCounts {
   busy_ns: number;
 }
 
+/** What one worker fetches from another in one go. */
+interface Transfer {
+  readonly worker: TimedWorker;
+  readonly inputs: readonly TaskId[];
+  readonly from: WorkerId;
+}
+
 /**
  * The core and a policy, as they serve real workers, over timed workers: the core's effects are messages to them, their
- * reports the core's events, all by ids. One graph, from its submission until the client knows all wanted keys.
+ * reports the core's events, all by ids. From the first graph's submission until clients know all wanted keys.
  */
 export class VirtualCluster implements Outbox {
   readonly scheduler: Scheduler;
   readonly timeline: Timeline;
   readonly counts: VirtualCounts = { events: 0, invocations: 0, transfers: 0, bytes_moved: 0, busy_ns: 0 };
   now_ns = 0;
-  /** Wanted keys that the client does not know of yet. */
-  missing: number;
   readonly #workload: Workload;
   readonly #options: VirtualOptions;
   readonly #workers: TimedWorker[] = [];
   readonly #events = new EventHeap<() => void>();
   readonly #network: TransferModel;
   readonly #prng: Prng;
-  readonly #transfers: { readonly worker: TimedWorker; readonly input: TaskId }[] = [];
+  readonly #transfers: Transfer[] = [];
   readonly #free_transfers: number[] = [];
-  /** Position in the workload of each task's id. */
-  #position = new Int32Array(0);
+  readonly #submitter: Submitter;
   /** Events for the scheduler, which it has not been asked about. */
   #inbox: (() => void)[] = [];
   #invoked_ns = Number.NEGATIVE_INFINITY;
@@ -64,7 +67,6 @@ export class VirtualCluster implements Outbox {
     this.#options = options;
     this.#prng = new Prng(seed);
     this.#network = transferModel(options.network, options);
-    this.missing = workload.wanted.length;
     const empty = (): Float64Array => new Float64Array(workload.tasks).fill(-1);
     this.timeline = {
       worker: new Int32Array(workload.tasks).fill(NONE),
@@ -81,11 +83,29 @@ export class VirtualCluster implements Outbox {
         threads: options.cores,
         resources: new Map(),
       });
-      this.#workers[book.id] = new TimedWorker(book.id, options.cores, (a, b) => books.compare(a, b));
+      this.#workers[book.id] = new TimedWorker(
+        book.id,
+        options.cores,
+        (a, b) => books.compare(a, b),
+        options.fetch,
+      );
       this.scheduler.workerStatusChanged(book, "running");
     }
-    this.#inbox.push(() => this.#submit());
-    this.#bookInvocation();
+    this.#submitter = new Submitter({
+      ...{ workload, scheduler: this.scheduler, times: options.submit },
+      at: (time_ns, event) => this.#events.add(time_ns, () => this.#heard(event)),
+      holds: (task, worker) => {
+        const id = Math.max(0, worker) % options.workers;
+        this.#workers[id]!.data.add(task);
+        return books.worker(id);
+      },
+    });
+    this.#submitter.start();
+  }
+
+  /** Wanted keys that no client knows of yet. */
+  get missing(): number {
+    return this.#submitter.missing;
   }
 
   /** One event. False: nothing is left to happen. */
@@ -103,30 +123,11 @@ export class VirtualCluster implements Outbox {
 
   // ---- the scheduler
 
-  #submit(): void {
-    const workload = this.#workload;
-    const client = this.scheduler.clientJoined("client");
-    const builder = this.scheduler.graph({ client, buffer: NO_BYTES, generation: 1, user_priority: 0 });
-    const ids = new Int32Array(workload.tasks);
-    for (let i = 0; i < workload.tasks; i++) ids[i] = builder.internKey(packValue(workload.key(i)));
-    const { dependency_offsets, dependency_ids } = workload;
-    const dependencies = Int32Array.from(dependency_ids, (id) => ids[id]!);
-    for (let i = 0; i < ids.length; i++) {
-      const start = dependency_offsets[i]!;
-      builder.define(ids[i]!, NO_PAYLOAD, dependencies, start, dependency_offsets[i + 1]! - start, i);
-    }
-    let top = 0;
-    for (const id of ids) top = Math.max(top, id + 1);
-    this.#position = new Int32Array(top).fill(NONE);
-    for (let i = 0; i < ids.length; i++) this.#position[ids[i]!] = i;
-    builder.commit(workload.wanted.map((id) => ids[id]!));
-  }
-
-  /** A message for the scheduler: it is looked at when it is asked next. */
-  #tell(event: () => void): void {
-    const { message_ns } = this.#options;
-    if (message_ns === 0) this.#heard(event);
-    else this.#events.add(this.now_ns + message_ns, () => this.#heard(event));
+  /** A message for the scheduler, which its worker sends after `delay_ns`: it is looked at when it is asked next. */
+  #tell(event: () => void, delay_ns = 0): void {
+    const after_ns = this.#options.message_ns + delay_ns;
+    if (after_ns === 0) this.#heard(event);
+    else this.#events.add(this.now_ns + after_ns, () => this.#heard(event));
   }
 
   #heard(event: () => void): void {
@@ -173,7 +174,7 @@ export class VirtualCluster implements Outbox {
     const inputs = Array.from(edges.dependency.subarray(first, first + edges.count[task]!));
     this.#effects.push(() => {
       const timed = this.#workers[worker]!;
-      const position = this.#position[task]!;
+      const position = this.#submitter.position[task]!;
       this.timeline.worker[position] = worker;
       this.timeline.assigned_ns[position] = this.now_ns;
       timed.assign(task, run_id, inputs);
@@ -205,8 +206,8 @@ export class VirtualCluster implements Outbox {
     });
   }
 
-  keyInMemory(_client: ClientId, _task: TaskId): void {
-    this.#effects.push(() => void this.missing--);
+  keyInMemory(client: ClientId, _task: TaskId): void {
+    this.#effects.push(() => this.#submitter.told(client, this.now_ns));
   }
 
   taskErred(_client: ClientId, task: TaskId): void {
@@ -230,27 +231,31 @@ export class VirtualCluster implements Outbox {
   #goOn(worker: TimedWorker): void {
     worker.startDownloads(
       (input) => this.#holderOf(input),
-      (input, from) => this.#startTransfer(worker, input, from),
+      (input) => this.#nbytes(input),
+      (inputs, from) => this.#startTransfer({ worker, inputs, from }),
     );
     for (let next = worker.nextToRun(); next !== undefined; next = worker.nextToRun()) {
       const { task, run_id } = next;
-      this.timeline.start_ns[this.#position[task]!] = this.now_ns;
-      this.#events.add(this.now_ns + this.#durationNs(task), () => this.#ran(worker, task, run_id));
+      const position = this.#submitter.position[task]!;
+      const start_ns = this.now_ns + (this.#workload.recorded?.overhead_us[position] ?? 0) * 1e3;
+      this.timeline.start_ns[position] = start_ns;
+      this.#events.add(start_ns + this.#durationNs(task), () => this.#ran(worker, task, run_id));
     }
   }
 
   #ran(worker: TimedWorker, task: TaskId, run_id: number): void {
-    const position = this.#position[task]!;
+    const position = this.#submitter.position[task]!;
     const duration_ns = this.#durationNs(task);
     this.timeline.stop_ns[position] = this.now_ns;
     this.counts.busy_ns += duration_ns;
     worker.free_cores++;
     worker.assignments.delete(task);
     worker.arrived(task);
+    const report_us = this.#workload.recorded?.report_us[position] ?? 0;
     this.#tell(() => {
       const book = this.scheduler.books.worker(worker.id);
       this.scheduler.taskFinished(book, task, run_id, this.#nbytes(task), NONE, duration_ns / 1e9);
-    });
+    }, report_us * 1e3);
     this.#goOn(worker);
   }
 
@@ -263,35 +268,33 @@ export class VirtualCluster implements Outbox {
     return holders.length === 0 ? NONE : holders[this.#prng.below(holders.length)]!;
   }
 
-  #startTransfer(worker: TimedWorker, input: TaskId, from: WorkerId): void {
+  #startTransfer(one: Transfer): void {
     const transfer = this.#free_transfers.pop() ?? this.#transfers.length;
-    this.#transfers[transfer] = { worker, input };
-    const bytes = this.#nbytes(input);
+    this.#transfers[transfer] = one;
+    const bytes = one.inputs.reduce((sum, input) => sum + this.#nbytes(input), 0);
     this.counts.transfers++;
     this.counts.bytes_moved += bytes;
-    this.#network.start(transfer, from, worker.id, bytes, this.now_ns);
+    this.#network.start(transfer, one.from, one.worker.id, bytes, this.now_ns);
   }
 
   #transferred(transfer: number): void {
-    const { worker, input } = this.#transfers[transfer]!;
+    const { worker, inputs, from } = this.#transfers[transfer]!;
     this.#free_transfers.push(transfer);
-    worker.downloaded(input);
-    worker.arrived(input);
+    worker.downloaded(inputs, from);
+    for (const input of inputs) worker.arrived(input);
     this.#tell(() => {
       const { books } = this.scheduler;
-      if (books.tasks.state[input] !== undefined) this.scheduler.keyAdded(books.worker(worker.id), input);
+      for (const input of inputs)
+        if (books.tasks.state[input] !== undefined) this.scheduler.keyAdded(books.worker(worker.id), input);
     });
     this.#goOn(worker);
   }
 
   #durationNs(task: TaskId): number {
-    return (this.#workload.durations_us?.[this.#position[task]!] ?? 0) * 1e3;
+    return (this.#workload.durations_us?.[this.#submitter.position[task]!] ?? 0) * 1e3;
   }
 
   #nbytes(task: TaskId): number {
-    return this.#workload.nbytes?.[this.#position[task]!] ?? NBYTES_UNKNOWN;
+    return this.#workload.nbytes?.[this.#submitter.position[task]!] ?? NBYTES_UNKNOWN;
   }
 }
-
-const NO_BYTES = new Uint8Array(0);
-const NO_PAYLOAD = { kind: PAYLOAD_PICKLED, offset: 0, header_bytes: 0, body_bytes: -1 };

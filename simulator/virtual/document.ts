@@ -21,6 +21,8 @@ export interface SimulationSummary {
   readonly started_at: string;
   readonly run: VirtualOptions & { readonly tasks: number; readonly dependencies: number };
   readonly makespan_s: Statistic;
+  /** Of the run that was recorded; null: the workload is a graph alone. */
+  readonly recorded_makespan_s: number | null;
   readonly utilisation: Statistic;
   readonly bytes_moved: Statistic;
   readonly transfers: Statistic;
@@ -50,6 +52,7 @@ export function simulationSummary(
     started_at: facts.started_at,
     run: { ...options, workload: workload.name, tasks: workload.tasks, dependencies: workload.dependencies },
     makespan_s: statistic(({ makespan_s }) => makespan_s),
+    recorded_makespan_s: workload.recorded?.makespan_s ?? null,
     utilisation: statistic(({ utilisation }) => utilisation),
     bytes_moved: statistic(({ bytes_moved }) => bytes_moved),
     transfers: statistic(({ transfers }) => transfers),
@@ -132,6 +135,7 @@ export function renderSimulation(summary: SimulationSummary): string {
   const range = ({ min, median, max }: Statistic, show: (value: number) => string): string =>
     min === max ? show(median) : `${show(median)}   ${show(min)} – ${show(max)}`;
   const number = (value: number): string => Math.round(value).toLocaleString("en-US");
+  const recorded_s = summary.recorded_makespan_s;
   const steals = repeats.reduce((sum, { steals_done }) => sum + steals_done, 0);
   const asked = repeats.reduce((sum, { steals_asked }) => sum + steals_asked, 0);
   const events = repeats.reduce((sum, repeat) => sum + repeat.events, 0);
@@ -139,6 +143,7 @@ export function renderSimulation(summary: SimulationSummary): string {
     `${run.workload}  ${number(run.tasks)} tasks · ${number(run.workers)} workers of ${run.cores} cores · ${run.scheduler} · ${run.network} network · virtual time · ${repeats.length} repeats`,
     "",
     `  makespan        ${range(makespan_s, seconds)}`,
+    ...(recorded_s === null ? [] : [`  recorded        ${seconds(recorded_s)}`]),
     `  utilisation     ${range(utilisation, (value) => `${(100 * value).toFixed(1)} %`)}`,
     `  moved           ${range(bytes_moved, (value) => `${(value / 1e6).toPrecision(4)} MB`)} in ${range(transfers, number)} transfers`,
     `  steals          ${number(steals)} of ${number(asked)} asked for`,

@@ -1,4 +1,6 @@
 import type { NetworkName } from "../network/models.ts";
+import type { SubmitTimes } from "./submitter.ts";
+import type { FetchRule } from "./timed-worker.ts";
 
 /** One question to the simulator: this graph, on these workers, by this policy. */
 export interface VirtualOptions {
@@ -7,6 +9,8 @@ export interface VirtualOptions {
   readonly cores: number;
   readonly scheduler: string;
   readonly network: NetworkName;
+  readonly fetch: FetchRule;
+  readonly submit: SubmitTimes;
   /** Bytes a second, each way, of each worker. */
   readonly bandwidth: number;
   readonly latency_ns: number;

@@ -7,9 +7,25 @@ export interface Assignment {
   started: boolean;
 }
 
-/** Downloads that a worker makes at once, and of these from one other (as ESTEE's). */
-const DOWNLOADS_MAX = 4;
-const DOWNLOADS_FROM_ONE_MAX = 2;
+/**
+ * How a worker fetches. `each`: input by input, four at a time and two from one other worker, as ESTEE's workers. `gather`: all
+ * that it needs of one other worker in one go, one such go at a time, as Dask's.
+ */
+export type FetchRule = "each" | "gather";
+
+interface FetchLimits {
+  /** Downloads that a worker makes at once, and of these from one other. */
+  readonly downloads_max: number;
+  readonly from_one_max: number;
+  /** Bytes of one download, but for its first input; 0: each input by itself. */
+  readonly bytes_max: number;
+}
+
+/** Dask's are its defaults of `distributed.worker.connections.incoming` and `transfer.message-bytes-limit`. */
+const FETCH_LIMITS: Readonly<Record<FetchRule, FetchLimits>> = {
+  each: { downloads_max: 4, from_one_max: 2, bytes_max: 0 },
+  gather: { downloads_max: 50, from_one_max: 1, bytes_max: 50e6 },
+};
 /** Of many inputs that wait for the same few holders, so many are looked at in one go. */
 const LOOKS_MAX = 64;
 
@@ -29,12 +45,15 @@ export class TimedWorker {
   readonly #compare: (one: number, other: number) => number;
   /** To be fetched, oldest first. */
   readonly #queued = new Set<number>();
-  /** By input: whom from. */
-  readonly #downloads = new Map<number, number>();
+  /** Inputs on their way here. */
+  readonly #coming = new Set<number>();
+  #downloads = 0;
   readonly #from = new Map<number, number>();
+  readonly #limits: FetchLimits;
 
   /** `compare`: of two tasks, negative when the first goes first. */
-  constructor(id: number, cores: number, compare: (one: number, other: number) => number) {
+  constructor(id: number, cores: number, compare: (one: number, other: number) => number, fetch: FetchRule) {
+    this.#limits = FETCH_LIMITS[fetch];
     this.id = id;
     this.free_cores = cores;
     this.#compare = compare;
@@ -51,7 +70,7 @@ export class TimedWorker {
       const others = this.waiting.get(input);
       if (others !== undefined) others.push(assignment);
       else this.waiting.set(input, [assignment]);
-      if (!this.#downloads.has(input)) this.#queued.add(input);
+      if (!this.#coming.has(input)) this.#queued.add(input);
     }
     if (assignment.missing === 0) this.makeReady(assignment);
     return assignment;
@@ -104,29 +123,53 @@ export class TimedWorker {
 
   // ---- downloads
 
-  /** Inputs that may be fetched now, with whom from: `choose` picks a holder; −1: nobody has it at the moment. */
-  startDownloads(choose: (input: number) => number, start: (input: number, from: number) => void): void {
+  /**
+   * Starts what may be fetched now. `choose` picks a holder, −1: nobody has it at the moment; `start` is told which inputs come
+   * from whom in one go.
+   */
+  startDownloads(
+    choose: (input: number) => number,
+    bytes: (input: number) => number,
+    start: (inputs: readonly number[], from: number) => void,
+  ): void {
+    const { downloads_max, from_one_max, bytes_max } = this.#limits;
+    const goes = new Map<number, { readonly inputs: number[]; bytes: number }>();
     let looks = LOOKS_MAX;
     for (const input of this.#queued) {
-      if (this.#downloads.size >= DOWNLOADS_MAX || looks-- === 0) return;
+      const full = this.#downloads + goes.size >= downloads_max;
+      if ((full && bytes_max === 0) || looks === 0) break;
       this.#queued.delete(input);
       if (this.data.has(input) || !this.waiting.has(input)) continue;
       const from = choose(input);
-      if (from < 0 || (this.#from.get(from) ?? 0) >= DOWNLOADS_FROM_ONE_MAX) {
+      const go = goes.get(from);
+      if (bytes_max > 0 && go !== undefined && go.bytes + bytes(input) <= bytes_max) {
+        go.inputs.push(input);
+        go.bytes += bytes(input);
+      } else if (from < 0 || full || go !== undefined || (this.#from.get(from) ?? 0) >= from_one_max) {
         // Behind the others, which may have another holder.
         this.#queued.add(input);
+        looks--;
         continue;
-      }
-      this.#downloads.set(input, from);
-      this.#from.set(from, (this.#from.get(from) ?? 0) + 1);
-      start(input, from);
+      } else if (bytes_max > 0) goes.set(from, { inputs: [input], bytes: bytes(input) });
+      else this.#begin([input], from, start);
+      this.#coming.add(input);
     }
+    for (const [from, { inputs }] of goes) this.#begin(inputs, from, start);
   }
 
-  downloaded(input: number): void {
-    const from = this.#downloads.get(input);
-    if (from === undefined) return;
-    this.#downloads.delete(input);
+  #begin(
+    inputs: readonly number[],
+    from: number,
+    start: (inputs: readonly number[], from: number) => void,
+  ): void {
+    this.#downloads++;
+    this.#from.set(from, (this.#from.get(from) ?? 0) + 1);
+    start(inputs, from);
+  }
+
+  downloaded(inputs: readonly number[], from: number): void {
+    this.#downloads--;
     this.#from.set(from, this.#from.get(from)! - 1);
+    for (const input of inputs) this.#coming.delete(input);
   }
 }

@@ -1,2 +1,2 @@
 export { parseWorkload } from "./parse.ts";
-export { type Workload, WorkloadError } from "./workload.ts";
+export { type RecordedRun, type Workload, WorkloadError } from "./workload.ts";

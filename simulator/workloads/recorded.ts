@@ -1,6 +1,7 @@
 import { readFile, stat } from "node:fs/promises";
 import { basename } from "node:path";
 import { gunzipSync } from "node:zlib";
+import { RunReader } from "./recorded-run.ts";
 import { sinks, TASKS_MAX, type Workload, WorkloadError } from "./workload.ts";
 
 /** Bytes of a file, and of what is in it: half a gigabyte holds TASKS_MAX short lines. */
@@ -11,8 +12,8 @@ const LINE_BYTES_MAX = 1 << 26;
 /**
  * Reads a recorded graph: gzip of JSON lines, first a header object, then for each task
  * `[id, prefix, [dependency ids], duration_us, nbytes]`, ids from 0 in the order of priority, which is a
- * topological one. Unknown fields of the header and further columns are ignored; a duration or size may be
- * missing or null (0). Throws {@link WorkloadError}.
+ * topological one. A duration or size may be missing or null (0). Further columns have the names that the header's
+ * `columns` gives them ({@link RunReader}); unknown ones, and unknown fields of the header, are ignored. Throws {@link WorkloadError}.
  */
 export async function readRecorded(path: string): Promise<Workload> {
   const content = unzip(await readFileOrFail(path), path);
@@ -22,9 +23,9 @@ export async function readRecorded(path: string): Promise<Workload> {
     throw new WorkloadError(`${path} is empty: a recorded graph starts with a header line`);
   if (typeof header !== "object" || header === null || Array.isArray(header))
     throw reader.fault("the first line must be the header object of a recorded graph");
-  const graph = new GraphReader(reader);
+  const graph = new GraphReader(reader, header);
   for (let row = reader.next(); row !== undefined; row = reader.next()) graph.add(row);
-  return graph.finish(nameOf(header, path), header);
+  return graph.finish(nameOf(header, path));
 }
 
 async function readFileOrFail(path: string): Promise<Buffer> {
@@ -104,8 +105,13 @@ class GraphReader {
   /** The first dependency on a later task: which fault that is shows at the end. */
   #forward: { line: number; id: number; dep: number } | null = null;
 
-  constructor(reader: LineReader) {
+  readonly #header: object;
+  readonly #run: RunReader | null;
+
+  constructor(reader: LineReader, header: object) {
     this.#reader = reader;
+    this.#header = header;
+    this.#run = RunReader.of(header, (what) => reader.fault(what));
   }
 
   add(row: unknown): void {
@@ -121,9 +127,11 @@ class GraphReader {
     this.#prefix_of.push(this.#prefixId(prefix));
     this.#durations_us.push(this.#quantity(duration_us, "duration_us"));
     this.#nbytes.push(this.#quantity(nbytes, "nbytes"));
+    this.#run?.add(row, deps as readonly number[]);
   }
 
-  finish(name: string, header: object): Workload {
+  finish(name: string): Workload {
+    const header = this.#header;
     const tasks = this.#prefix_of.length;
     if (this.#forward !== null) {
       const { line, id, dep } = this.#forward;
@@ -143,6 +151,7 @@ class GraphReader {
     const dependency_ids = Uint32Array.from(this.#deps);
     const prefixes = this.#prefixes;
     const prefix_of = Uint32Array.from(this.#prefix_of);
+    const recorded = this.#run?.finish() ?? null;
     return {
       name,
       tasks,
@@ -150,9 +159,10 @@ class GraphReader {
       key: (id) => `${prefixes[prefix_of[id]!]}-${id}`,
       dependency_offsets: Uint32Array.from(this.#offsets),
       dependency_ids,
-      wanted: sinks(tasks, dependency_ids),
+      wanted: this.#run?.wanted(sinks(tasks, dependency_ids)) ?? sinks(tasks, dependency_ids),
       durations_us: Float64Array.from(this.#durations_us),
       nbytes: Float64Array.from(this.#nbytes),
+      ...(recorded === null ? {} : { recorded }),
     };
   }
 

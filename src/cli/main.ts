@@ -8,6 +8,7 @@ import { type FleetArguments, fleetMain } from "./fleet-command.ts";
 import { giveHeapHeadroom } from "./heap-headroom.ts";
 import { tolerateClosedStream } from "./log.ts";
 import { type ProfileArguments, profileMain } from "./profile-command.ts";
+import { addRecordCommand, type RecordArguments, recordMain } from "./record-command.ts";
 import { addRunOptions, positiveInteger, type RunArguments, WORKERS_MAX } from "./run-options.ts";
 import { runScheduler } from "./scheduler-process.ts";
 import { addSimulateCommand, type SimulateArguments, simulateMain } from "./simulate-command.ts";
@@ -37,7 +38,7 @@ async function main(argv: readonly string[]): Promise<number> {
   addRunOptions(program).action((args: RunArguments) => {
     if (program.args.length > 0)
       program.error(
-        `unknown command '${program.args[0]}': the commands are scheduler, fleet, profile, simulate, calibrate and compare`,
+        `unknown command '${program.args[0]}': the commands are scheduler, fleet, profile, record, simulate, calibrate and compare`,
       );
     if (argv.length === 0) program.help({ error: true });
     if (args.zeroWorkers === undefined) program.error("say how many workers: --zero-workers N (see --help)");
@@ -62,6 +63,9 @@ async function main(argv: readonly string[]): Promise<number> {
   });
   profileCommand(program).action((address: string, args: ProfileArguments) => {
     command = (parts) => profileMain(address, args, parts);
+  });
+  addRecordCommand(program).action((address: string, args: RecordArguments) => {
+    command = (parts) => recordMain(address, args, parts);
   });
   try {
     program.parse(argv, { from: "user" });

@@ -1,6 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { FaultOptions } from "../../simulator/faults/fault-run.ts";
 import type { VirtualOptions } from "../../simulator/virtual/options.ts";
+import type { RecordedRun, Workload } from "../../simulator/workloads/index.ts";
 import { rsdsVersion } from "../results/machine.ts";
 import { POLICY_NAMES } from "../schedulers/index.ts";
 import { defaultPlace, makeWritable, oneLine } from "./result-place.ts";
@@ -22,12 +23,14 @@ export interface SimulateArguments {
   readonly log: boolean;
   // Virtual time.
   readonly workload?: readonly string[];
-  readonly cores: number;
-  readonly scheduler: string;
+  readonly cores?: number;
+  readonly scheduler?: string;
   readonly network: VirtualOptions["network"];
-  readonly bandwidth: number;
-  readonly latency: number;
-  readonly messageDelay: number;
+  readonly fetch?: VirtualOptions["fetch"];
+  readonly submit: VirtualOptions["submit"];
+  readonly bandwidth?: number;
+  readonly latency?: number;
+  readonly messageDelay?: number;
   readonly schedulingDelay: number;
   readonly decisionDelay: number;
   readonly repeat: number;
@@ -37,11 +40,21 @@ export interface SimulateArguments {
 const FAILED = 1;
 const WRONG_USAGE = 2;
 const INTERRUPTED = 130;
-const DEFAULT_WORKERS = 168;
+/** Of a graph alone; a recording has its own. */
+const DEFAULTS: Setup = {
+  ...{ workers: 168, cores: 1, scheduler: "workstealing", fetch: "each" },
+  ...{ bandwidth: 1e9, latency_ns: 0.1e6, message_ns: 0.1e6 },
+};
+type Setup = Pick<
+  VirtualOptions,
+  "workers" | "cores" | "scheduler" | "fetch" | "bandwidth" | "latency_ns" | "message_ns"
+>;
+/** Of a recording whose transfers took no longer for being larger. */
+const BANDWIDTH_MAX = 1e12;
 
 /** Adds `rsds simulate`. */
 export function addSimulateCommand(program: Command): Command {
-  return program
+  const command = program
     .command("simulate")
     .description("the same scheduler in virtual time, or in worlds in which everything goes wrong")
     .option(
@@ -53,27 +66,9 @@ export function addSimulateCommand(program: Command): Command {
     .option("--seed <n>", "the first seed", wholeNumber, 1)
     .option(
       "--workers <n>",
-      "how many (default: 168; with --faults, as the seed says)",
+      "how many (default: 168, or as recorded; with --faults, as the seed says)",
       positiveInteger(100_000),
     )
-    .option("--cores <n>", "of each worker", positiveInteger(WORKERS_MAX), 1)
-    .addOption(
-      new Option("--scheduler <name>", "scheduling policy")
-        .choices([...POLICY_NAMES])
-        .default("workstealing"),
-    )
-    .addOption(
-      new Option("--network <model>", "no time at all; latency and bandwidth; shared max-min fair")
-        .choices(["instant", "simple", "maxmin"])
-        .default("simple"),
-    )
-    .option("--bandwidth <mb>", "MB a second of each worker, each way", positive, 1000)
-    .option("--latency <ms>", "of a transfer", notNegative, 0.1)
-    .option("--message-delay <ms>", "of a message between scheduler and worker", notNegative, 0.1)
-    .option("--scheduling-delay <ms>", "the policy is asked no more often than this", notNegative, 0)
-    .option("--decision-delay <ms>", "what it decides leaves so much later", notNegative, 0)
-    .option("--repeat <r>", "runs, each with the next seed", positiveInteger(10_000), 1)
-    .option("--out <dir>", "result folder (default: rsds-results/<utc time>-<workload>)")
     .option("--count <k>", "with --faults: how many seeds", positiveInteger(1e9), 1)
     .option("--steps <list>", "with --faults: only these steps, such as 3,17,40; none: no step", steps)
     .option("--clients <n>", "with --faults: how many (default: as the seed says)", positiveInteger(1000))
@@ -82,6 +77,51 @@ export function addSimulateCommand(program: Command): Command {
     .option("--log", "with --faults: write everything that happens to stderr", false)
     .option("--json", "print the report as one JSON document", false)
     .option("--quiet", "no progress on stderr", false);
+  return addVirtualOptions(command);
+}
+
+function addVirtualOptions(command: Command): Command {
+  return command
+    .option("--cores <n>", "of each worker (default: 1, or as recorded)", positiveInteger(WORKERS_MAX))
+    .addOption(
+      new Option("--scheduler <name>", "scheduling policy (default: workstealing, or as recorded)").choices([
+        ...POLICY_NAMES,
+      ]),
+    )
+    .addOption(
+      new Option("--network <model>", "no time at all; latency and bandwidth; shared max-min fair")
+        .choices(["instant", "simple", "maxmin"])
+        .default("simple"),
+    )
+    .option(
+      "--bandwidth <mb>",
+      "MB a second of each worker, each way (default: 1000, or as recorded)",
+      positive,
+    )
+    .option("--latency <ms>", "of a transfer (default: 0.1, or as recorded)", notNegative)
+    .option(
+      "--message-delay <ms>",
+      "of a message between scheduler and worker (default: 0.1, or as recorded)",
+      notNegative,
+    )
+    .addOption(
+      new Option(
+        "--fetch <rule>",
+        "input by input, or all of one worker in one go (default: each; recorded: gather)",
+      ).choices(["each", "gather"]),
+    )
+    .addOption(
+      new Option(
+        "--submit <when>",
+        "when a recording's graphs come: as recorded, or after the results that they waited for",
+      )
+        .choices(["recorded", "results"])
+        .default("recorded"),
+    )
+    .option("--scheduling-delay <ms>", "the policy is asked no more often than this", notNegative, 0)
+    .option("--decision-delay <ms>", "what it decides leaves so much later", notNegative, 0)
+    .option("--repeat <r>", "runs, each with the next seed", positiveInteger(10_000), 1)
+    .option("--out <dir>", "result folder (default: rsds-results/<utc time>-<workload>)");
 }
 
 function steps(text: string): readonly number[] {
@@ -152,10 +192,11 @@ async function simulateWorkload(
   const name = workload.name.replaceAll(":", "-");
   const folder = args.out === undefined ? defaultPlace(name) : count === 1 ? args.out : `${args.out}/${name}`;
   makeWritable(folder);
-  const options = virtualOptions(args, spec);
+  const options = virtualOptions(args, spec, workload);
   const say = (text: string): void => {
     if (!args.quiet) stderr.write(`${text}\n`);
   };
+  for (const note of replayNotes(args, workload)) say(note);
   let last = await runVirtual(workload, options, options.seed, { say, signal });
   const repeats = [last.repeat];
   while (repeats.length < options.repeats) {
@@ -168,20 +209,57 @@ async function simulateWorkload(
   return written;
 }
 
-function virtualOptions(args: SimulateArguments, spec: string): VirtualOptions {
+/** What is not given is as recorded, where the workload is a recording. */
+function virtualOptions(args: SimulateArguments, spec: string, workload: Workload): VirtualOptions {
+  const given = workload.recorded === undefined ? DEFAULTS : setupOf(workload.recorded);
   return {
     workload: spec,
-    workers: args.workers ?? DEFAULT_WORKERS,
-    cores: args.cores,
-    scheduler: args.scheduler,
+    workers: args.workers ?? given.workers,
+    cores: args.cores ?? given.cores,
+    scheduler: args.scheduler ?? given.scheduler,
     network: args.network,
-    bandwidth: args.bandwidth * 1e6,
-    latency_ns: args.latency * 1e6,
-    message_ns: args.messageDelay * 1e6,
+    fetch: args.fetch ?? given.fetch,
+    submit: args.submit,
+    bandwidth: args.bandwidth === undefined ? given.bandwidth : args.bandwidth * 1e6,
+    latency_ns: args.latency === undefined ? given.latency_ns : args.latency * 1e6,
+    message_ns: args.messageDelay === undefined ? given.message_ns : args.messageDelay * 1e6,
     scheduling_delay_ns: args.schedulingDelay * 1e6,
     decision_delay_ns: args.decisionDelay * 1e6,
     seed: args.seed,
     repeats: args.repeat,
+  };
+}
+
+/** What of a recording's setup there is not here, unless something else was asked for. */
+function replayNotes(args: SimulateArguments, { recorded }: Workload): string[] {
+  if (recorded === undefined) return [];
+  const { scheduler, workers } = recorded.setup;
+  const notes: string[] = [];
+  if (args.scheduler === undefined && !POLICY_NAMES.includes(scheduler))
+    notes.push(
+      `it was recorded under the policy ${scheduler}, which is not to be had here: it is replayed under ${DEFAULTS.scheduler}`,
+    );
+  if (args.cores === undefined && new Set(workers).size > 1)
+    notes.push(
+      `its workers had from ${Math.min(...workers)} to ${Math.max(...workers)} threads: all are given ${setupOf(recorded).cores}`,
+    );
+  return notes;
+}
+
+/** Workers that had different numbers of threads are taken for as many that have the middle one. */
+function setupOf({ setup }: RecordedRun): Setup {
+  const threads = setup.workers.toSorted((a, b) => a - b);
+  const known = POLICY_NAMES.includes(setup.scheduler);
+  const { transfer_latency_us, transfer_bandwidth } = setup;
+  return {
+    workers: Math.max(1, threads.length),
+    cores: Math.max(1, threads[threads.length >> 1] ?? 1),
+    scheduler: known ? setup.scheduler : DEFAULTS.scheduler,
+    fetch: "gather",
+    ...(transfer_latency_us === null
+      ? { bandwidth: DEFAULTS.bandwidth, latency_ns: DEFAULTS.latency_ns }
+      : { bandwidth: transfer_bandwidth ?? BANDWIDTH_MAX, latency_ns: transfer_latency_us * 1e3 }),
+    message_ns: setup.message_us * 1e3,
   };
 }
 

@@ -30,6 +30,7 @@ import {
 import { PeerServer } from "./peers/peer-server.ts";
 import { PolicyProcess } from "./policy/policy-process.ts";
 import { PythonSide } from "./python/python-side.ts";
+import { Recordings } from "./recording/recordings.ts";
 import { Shuffles } from "./shuffle/shuffles.ts";
 import { tellMeasurements } from "./stream/measurements.ts";
 import { StreamOutbox } from "./stream/outbox.ts";
@@ -85,6 +86,7 @@ export class SchedulerServer {
   readonly diagnostics: Diagnostics;
   readonly python: PythonSide;
   readonly memory: MemoryControl;
+  readonly #recordings: Recordings;
   /** The process that decides where tasks go, if another does. */
   readonly external: PolicyProcess | null;
   #unrunnable: UnrunnableTasks | null = null;
@@ -149,6 +151,7 @@ export class SchedulerServer {
     const memory_old_ms = settings.memory.old_ms;
     this.diagnostics = new Diagnostics({ ...stream_parts, memory_old_ms, machine });
     const cold_parts = { ...stream_parts, diagnostics: this.diagnostics, log, machine };
+    this.#recordings = new Recordings(cold_parts);
     const { pickle: allowed } = settings;
     this.python = new PythonSide({
       ...cold_parts,
@@ -163,11 +166,8 @@ export class SchedulerServer {
       shuffling: () => this.peers.context.shuffles.participants(),
     });
     this.transport = options.transport ?? transportOf(options, settings);
-    this.live = new LiveTrace(this, {
-      clock,
-      version: options.version,
-      machine: options.machine_facts ?? {},
-    });
+    const { version, machine_facts = {} } = options;
+    this.live = new LiveTrace(this, { clock, version, machine: machine_facts });
     this.finished = new Promise((resolve) => {
       this.#finish = resolve;
     });
@@ -242,6 +242,7 @@ export class SchedulerServer {
         ...this.diagnostics.handlers,
         ...this.python.handlers,
         ...this.memory.handlers,
+        ...this.#recordings.handlers,
         ...restrictionHandlers(this.scheduler.books),
       ]),
       limits,
@@ -322,6 +323,7 @@ export class SchedulerServer {
 
   async #close(reason: string): Promise<void> {
     await this.live.end();
+    await this.#recordings.end();
     await this.#listener?.close();
     this.outbox.flush();
     await this.peers.close(reason);

@@ -19,6 +19,12 @@ export interface TaskReport {
 
 export type ReportFollower = (report: TaskReport) => void;
 
+/** A worker's `add-keys`: it got these results from other workers. Tasks that are not known are left out. */
+export interface AddedKeys {
+  readonly worker: WorkerPeer;
+  readonly tasks: readonly TaskId[];
+}
+
 /**
  * Lets others see what workers report of their tasks, decoded in full. Without followers the stream's reader does not
  * come here: a decoded message costs as much as all the rest of a task.
@@ -26,13 +32,14 @@ export type ReportFollower = (report: TaskReport) => void;
 export class Reports {
   readonly #scheduler: Scheduler;
   readonly #followers = new Set<ReportFollower>();
+  readonly #added_followers = new Set<(added: AddedKeys) => void>();
 
   constructor(scheduler: Scheduler) {
     this.#scheduler = scheduler;
   }
 
   get wanted(): boolean {
-    return this.#followers.size > 0;
+    return this.#followers.size > 0 || this.#added_followers.size > 0;
   }
 
   follow(follower: ReportFollower): void {
@@ -43,6 +50,14 @@ export class Reports {
     this.#followers.delete(follower);
   }
 
+  followAdded(follower: (added: AddedKeys) => void): void {
+    this.#added_followers.add(follower);
+  }
+
+  unfollowAdded(follower: (added: AddedKeys) => void): void {
+    this.#added_followers.delete(follower);
+  }
+
   /** A worker's packet, before it takes effect. */
   read(messages: WireValue, worker: WorkerPeer, book: WorkerBook): void {
     if (!Array.isArray(messages)) return;
@@ -51,7 +66,16 @@ export class Reports {
       const op = fields.get("op");
       if (op === "task-finished") this.#report(fields, worker, book, "memory");
       else if (op === "task-erred") this.#report(fields, worker, book, "erred");
+      else if (op === "add-keys" && this.#added_followers.size > 0) this.#added(fields, worker);
     }
+  }
+
+  #added(fields: WireMap, worker: WorkerPeer): void {
+    const keys = fields.get("keys");
+    if (!Array.isArray(keys)) return;
+    const { books } = this.#scheduler;
+    const tasks = keys.map((key) => books.keys.findKey(keyBytes(key))).filter((task) => task !== NONE);
+    for (const follower of this.#added_followers) follower({ worker, tasks });
   }
 
   /** Stale reports are nobody's concern, nor are failures that are tried again. */

@@ -43,6 +43,9 @@ export interface GraphNews {
   readonly tasks: Int32Array;
   /** The fields of its message; null for 2022.12's, which are not decoded. */
   readonly fields: WireMap | null;
+  /** When its message was taken up, and when it was in the books, ns. */
+  readonly submitted_ns: number;
+  readonly known_ns: number;
 }
 
 /** Takes clients' graphs in, in all forms; whatever is wrong with one costs its own keys. */
@@ -110,7 +113,12 @@ export class GraphIntake {
         const tasks = reader.tasks.items.subarray(0, reader.count);
         this.#known(record, tasks, reader.dependencies.length);
         if (this.followers.size > 0)
-          this.#tell({ client: peer.name, wanted: readKeys(message, start, end), tasks, fields: null });
+          this.#tell(record, {
+            client: peer.name,
+            wanted: readKeys(message, start, end),
+            tasks,
+            fields: null,
+          });
       }
     } catch (error) {
       if (tracer !== null) tracer.exit();
@@ -157,8 +165,9 @@ export class GraphIntake {
     return ordered ? Int32Array.from({ length: count }, (_, i) => reader.orderOf(i)) : places;
   }
 
-  #tell(news: GraphNews): void {
-    for (const follower of this.followers) follower(news);
+  #tell(record: GraphRecord, news: Omit<GraphNews, "submitted_ns" | "known_ns">): void {
+    const { submitted_ns, known_ns } = record;
+    for (const follower of this.followers) follower({ ...news, submitted_ns, known_ns });
   }
 
   /** submit→known, and the stamp that the next hop starts from. */
@@ -294,7 +303,7 @@ export class GraphIntake {
     record.tasks = graph.task_count;
     if (order !== null) {
       this.#known(record, graph.taskIds(), graph.dependency_count);
-      this.#tell({ client: peer.name, wanted, tasks: graph.taskIds(), fields });
+      this.#tell(record, { client: peer.name, wanted, tasks: graph.taskIds(), fields });
     }
     return order;
   }

@@ -11,6 +11,8 @@ const OPTIONS: VirtualOptions = {
   cores: 1,
   scheduler: "workstealing",
   network: "instant",
+  fetch: "each",
+  submit: "recorded",
   bandwidth: 1e9,
   latency_ns: 0,
   message_ns: 0,

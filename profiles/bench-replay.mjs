@@ -1,0 +1,131 @@
+// How far a replay in virtual time is from the run that was recorded: real dask clients and two real single-threaded workers on
+// `rsds scheduler`, recorded by `rsds record`, replayed by `rsds simulate` without further options.
+//   npm run build && npm run venvs && node profiles/bench-replay.mjs [--only CASE]… [--policy workstealing] [--repeat 1]
+//     [--keep FOLDER] [--fail-above 10] [--json]
+// Status 1: a replay is off by more than `--fail-above` per cent.
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { daskPython } from "./bench/dask.mjs";
+import { end, nextLine, rsdsBin, rsdsJson, start, startScheduler } from "./bench/processes.mjs";
+import { renderTable } from "./bench/report.mjs";
+
+const CLIENT = fileURLToPath(new URL("bench/replay_client.py", import.meta.url));
+const CASES = ["merge", "groupby", "array"];
+const WORKERS = 2;
+const START_MS_MAX = 60_000;
+
+const { values } = parseArgs({
+  options: {
+    only: { type: "string", multiple: true, default: CASES },
+    policy: { type: "string", default: "workstealing" },
+    repeat: { type: "string", default: "1" },
+    keep: { type: "string" },
+    "fail-above": { type: "string", default: "10" },
+    python: { type: "string" },
+    json: { type: "boolean", default: false },
+  },
+});
+const python = daskPython(values.python);
+if (python === null) throw new Error("no Python with dask: npm run venvs, or --python");
+const unknown = values.only.filter((name) => !CASES.includes(name));
+if (unknown.length > 0) throw new Error(`no case ${unknown.join(", ")}: they are ${CASES.join(", ")}`);
+
+/** Until a process has said so on stderr. */
+async function said(process, text) {
+  const deadline = performance.now() + START_MS_MAX;
+  while (!process.stderr.includes(text)) {
+    if (process.over !== null) throw new Error(`ended with ${process.over.status}: ${process.over.stderr}`);
+    if (performance.now() > deadline) throw new Error(`nobody said "${text}" in time: ${process.stderr}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** One run of a case, recorded: the client's seconds and the recording's header. */
+async function recorded(address, client, name, file) {
+  const recorder = start(process.execPath, [rsdsBin(), "record", address, "--out", file, "--json"]);
+  await said(recorder, "recording tcp");
+  client.child.stdin.write(`${name}\n`);
+  const { wall_s } = JSON.parse(await nextLine(client, "the client"));
+  recorder.child.kill("SIGINT");
+  const { stdout, stderr } = await recorder.ended;
+  if (stdout === "") throw new Error(`rsds record: ${stderr}`);
+  return { wall_s, header: JSON.parse(stdout) };
+}
+
+async function measure(folder) {
+  const here = ["--host", "127.0.0.1", "--port", "0", "--dashboard-address", ":0"];
+  const scheduler = await startScheduler([
+    ...[process.execPath, rsdsBin(), "scheduler", ...here],
+    ...["--python", python, "--scheduler", values.policy],
+  ]);
+  const started = [scheduler];
+  const rows = [];
+  try {
+    const { address } = scheduler;
+    // One thread for the numeric libraries too, or workers would fight over the cores.
+    const env = { ...process.env, OMP_NUM_THREADS: "1", OPENBLAS_NUM_THREADS: "1", MKL_NUM_THREADS: "1" };
+    const options = ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--memory-limit", "0"];
+    for (let i = 0; i < WORKERS; i++)
+      started.unshift(start(join(dirname(python), "dask"), ["worker", address, ...options], { env }));
+    await Promise.all(started.slice(0, WORKERS).map((worker) => said(worker, "Registered to:")));
+    const client = start(python, [CLIENT, address], { env, stdio: ["pipe", "pipe", "pipe"] });
+    started.unshift(client);
+    for (const name of values.only) {
+      // The first run imports what the graph needs.
+      client.child.stdin.write(`${name}\n`);
+      await nextLine(client, "the client");
+      for (let i = 1; i <= Number(values.repeat); i++) {
+        const file = join(folder, `${name}-${i}.jsonl.gz`);
+        const { wall_s, header } = await recorded(address, client, name, file);
+        const { makespan_s, bytes_moved } = await rsdsJson(["simulate", "--workload", file]);
+        const row = { name, tasks: header.tasks, wall_s, real_s: header.makespan_s };
+        const off = makespan_s.median / row.real_s - 1;
+        rows.push({
+          ...row,
+          replayed_s: makespan_s.median,
+          off,
+          transfers: header.setup.transfers,
+          bytes_moved,
+        });
+        process.stderr.write(`  ${name}: ${row.real_s} s, replayed ${makespan_s.median} s\n`);
+      }
+    }
+    client.child.stdin.end();
+    await client.ended;
+    return rows;
+  } finally {
+    for (const process of started) await end(process);
+  }
+}
+
+const folder = values.keep ?? mkdtempSync(join(tmpdir(), "rsds-replay-"));
+mkdirSync(folder, { recursive: true });
+let rows;
+try {
+  rows = await measure(folder);
+} finally {
+  if (values.keep === undefined) rmSync(folder, { recursive: true, force: true });
+}
+const { machineFacts } = await import("../dist/src/results/machine.js");
+if (values.json) process.stdout.write(`${JSON.stringify({ machine: machineFacts(), rows })}\n`);
+else {
+  const { cpu, cores, os, node } = machineFacts();
+  process.stdout.write(`${cpu}, ${cores} cores, ${os}, Node ${node}; ${values.policy}\n`);
+  const table = rows.map(({ name, tasks, wall_s, real_s, replayed_s, off }) => [
+    ...[
+      name,
+      String(tasks),
+      `${wall_s.toFixed(3)} s`,
+      `${real_s.toFixed(3)} s`,
+      `${replayed_s.toFixed(3)} s`,
+    ],
+    `${off >= 0 ? "+" : ""}${(100 * off).toFixed(1)} %`,
+  ]);
+  process.stdout.write(
+    `${renderTable([["case", "tasks", "at the client", "recorded", "replayed", "off"], ...table])}\n`,
+  );
+}
+if (rows.some(({ off }) => Math.abs(off) * 100 > Number(values["fail-above"]))) process.exitCode = 1;
