@@ -177,7 +177,14 @@ export class VirtualCluster implements Outbox {
       const position = this.#submitter.position[task]!;
       this.timeline.worker[position] = worker;
       this.timeline.assigned_ns[position] = this.now_ns;
-      timed.assign(task, run_id, inputs);
+      const { missing } = timed.assign(task, run_id, inputs);
+      const lag_us = missing === 0 ? 0 : (this.#workload.recorded?.fetch_lag_us[position] ?? 0);
+      if (lag_us === 0) timed.fetch(inputs);
+      else
+        this.#events.add(this.now_ns + lag_us * 1e3, () => {
+          timed.fetch(inputs);
+          this.#goOn(timed);
+        });
       this.#goOn(timed);
     });
   }
@@ -200,9 +207,10 @@ export class VirtualCluster implements Outbox {
       const started = timed.assignments.has(task);
       const given = timed.giveUp(task);
       const state = given ? "ready" : started ? "executing" : timed.data.has(task) ? "memory" : null;
-      this.#tell(() =>
-        this.scheduler.stealAnswered(this.scheduler.books.worker(worker), task, steal_id, state),
-      );
+      const answer = (): void =>
+        this.scheduler.stealAnswered(this.scheduler.books.worker(worker), task, steal_id, state);
+      // The worker that takes its time with a report does so with an answer.
+      this.#tell(answer, this.#reportNs(task));
     });
   }
 
@@ -251,11 +259,10 @@ export class VirtualCluster implements Outbox {
     worker.free_cores++;
     worker.assignments.delete(task);
     worker.arrived(task);
-    const report_us = this.#workload.recorded?.report_us[position] ?? 0;
     this.#tell(() => {
       const book = this.scheduler.books.worker(worker.id);
       this.scheduler.taskFinished(book, task, run_id, this.#nbytes(task), NONE, duration_ns / 1e9);
-    }, report_us * 1e3);
+    }, this.#reportNs(task));
     this.#goOn(worker);
   }
 
@@ -292,6 +299,10 @@ export class VirtualCluster implements Outbox {
 
   #durationNs(task: TaskId): number {
     return (this.#workload.durations_us?.[this.#submitter.position[task]!] ?? 0) * 1e3;
+  }
+
+  #reportNs(task: TaskId): number {
+    return (this.#workload.recorded?.report_us[this.#submitter.position[task]!] ?? 0) * 1e3;
   }
 
   #nbytes(task: TaskId): number {

@@ -61,6 +61,7 @@ export class TimedWorker {
 
   // ---- tasks
 
+  /** Inputs that are not here are fetched once {@link fetch} is called. */
   assign(task: number, run_id: number, inputs: readonly number[]): Assignment {
     const assignment: Assignment = { task, run_id, missing: 0, started: false };
     this.assignments.set(task, assignment);
@@ -70,10 +71,15 @@ export class TimedWorker {
       const others = this.waiting.get(input);
       if (others !== undefined) others.push(assignment);
       else this.waiting.set(input, [assignment]);
-      if (!this.#coming.has(input)) this.#queued.add(input);
     }
     if (assignment.missing === 0) this.makeReady(assignment);
     return assignment;
+  }
+
+  /** What of these is not here, and still waited for, is to be fetched. */
+  fetch(inputs: readonly number[]): void {
+    for (const input of inputs)
+      if (this.waiting.has(input) && !this.#coming.has(input)) this.#queued.add(input);
   }
 
   makeReady(assignment: Assignment): void {

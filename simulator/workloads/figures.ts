@@ -6,6 +6,8 @@ export interface RecordedFigures {
   readonly duration_ns: Float64Array;
   /** From the moment in which a task's worker had it, its inputs and a free thread until its code began. */
   readonly overhead_ns: Float64Array;
+  /** From the moment in which a task's worker had it, and was through with what it fetched before, until it asked for its inputs. */
+  readonly fetch_lag_ns: Float64Array;
   /** From its code's end until the scheduler read of it, beyond a message's way. */
   readonly report_ns: Float64Array;
   /** What its worker fetched on its account. */
@@ -21,7 +23,7 @@ interface TransferFigures {
   readonly count: number;
   readonly bytes: number;
   readonly latency_ns: number;
-  /** Bytes a second; null: size made no difference. */
+  /** Bytes a second; null: none was large enough to tell. */
   readonly bandwidth: number | null;
 }
 
@@ -32,8 +34,9 @@ const EARLY_NS = 2e6;
 interface Gather {
   readonly start_ns: number;
   readonly stop_ns: number;
-  readonly source: number;
   readonly bytes: number;
+  /** When the worker was through with what it had fetched from there before. */
+  readonly before_ns: number;
 }
 
 export function recordedFigures(recording: Recording): RecordedFigures {
@@ -45,6 +48,7 @@ export function recordedFigures(recording: Recording): RecordedFigures {
     start_ns: column(),
     duration_ns: column(),
     overhead_ns: column(),
+    fetch_lag_ns: new Float64Array(rows),
     report_ns: column(),
     transfer_ns: new Float64Array(rows),
     transfer_bytes: new Float64Array(rows),
@@ -68,10 +72,9 @@ export function recordedFigures(recording: Recording): RecordedFigures {
     const here_ns = recording.assigned_ns[row]! + clocks.message_ns;
     if (Number.isNaN(here_ns)) continue;
     const inputs = gathers.inputsOf(row, here_ns);
-    const able_ns = Math.max(here_ns, free_ns[row]!);
-    const ready_ns = Math.max(able_ns, inputs.ready_ns);
-    const waited = inputs.ready_ns > able_ns;
-    figures.overhead_ns[row] = Math.max(0, start_ns - ready_ns) + (waited ? inputs.lead_ns : 0);
+    const ready_ns = Math.max(here_ns, free_ns[row]!, inputs.ready_ns);
+    figures.overhead_ns[row] = Math.max(0, start_ns - ready_ns);
+    figures.fetch_lag_ns[row] = inputs.lag_ns;
   }
   return figures;
 }
@@ -190,10 +193,10 @@ interface Gathers {
   /** By worker and end of the transfer: its bytes. */
   readonly bytes: ReadonlyMap<string, number>;
   /**
-   * When the last input that a row's worker fetched was there, and how long it took the worker to ask for the first of those
-   * that it asked for on the row's account: `here_ns` is when it had the task.
+   * When the last input that a row's worker fetched was there, and how long it took the worker, which had the task at
+   * `here_ns`, to ask for the first of those that it asked for since.
    */
-  inputsOf(row: number, here_ns: number): { readonly ready_ns: number; readonly lead_ns: number };
+  inputsOf(row: number, here_ns: number): { readonly ready_ns: number; readonly lag_ns: number };
 }
 
 /** A gather's report has its times and not its keys, and the worker's `add-keys` that follows has its keys. */
@@ -205,6 +208,7 @@ function matchGathers(recording: Recording, clocks: Clocks): Gathers {
   for (let worker = 0; worker < recording.workers.length; worker++) {
     const ended = recording.transfers.filter((one) => one.worker === worker).sort(byStop);
     const arrivals = recording.arrivals.filter((one) => one.worker === worker);
+    const through_ns = new Map<number, number>();
     let at = 0;
     const unmatched = (until_ns: number): void => {
       for (; at < arrivals.length && arrivals[at]!.read_ns < until_ns; at++)
@@ -219,9 +223,10 @@ function matchGathers(recording: Recording, clocks: Clocks): Gathers {
       const gather = {
         start_ns: clocks.ours(worker, transfer.start_s),
         stop_ns,
-        source: transfer.source,
+        before_ns: through_ns.get(transfer.source) ?? Number.NEGATIVE_INFINITY,
         bytes: arrival.rows.reduce((sum, row) => sum + Math.max(0, recording.nbytes[row]!), 0),
       };
+      through_ns.set(transfer.source, stop_ns);
       all.push(gather);
       bytes.set(`${worker} ${transfer.stop_s}`, gather.bytes);
       for (const row of arrival.rows) arrived[worker]!.set(row, gather);
@@ -240,18 +245,23 @@ function inputsOf(
   arrived: readonly ReadonlyMap<number, Gather | number>[],
   row: number,
   here_ns: number,
-): { ready_ns: number; lead_ns: number } {
+): { ready_ns: number; lag_ns: number } {
   let ready_ns = Number.NEGATIVE_INFINITY;
-  let asked_ns = Number.POSITIVE_INFINITY;
+  let first: Gather | null = null;
   const own = arrived[recording.worker[row]!]!;
   for (const dependency of recording.dependenciesOf(row)) {
     const how = own.get(dependency);
     if (how === undefined) continue;
     ready_ns = Math.max(ready_ns, typeof how === "number" ? how : how.stop_ns);
-    if (typeof how !== "number" && how.start_ns >= here_ns) asked_ns = Math.min(asked_ns, how.start_ns);
+    if (typeof how === "number" || how.start_ns < here_ns) continue;
+    if (first === null || how.start_ns < first.start_ns) first = how;
   }
-  return { ready_ns, lead_ns: Number.isFinite(asked_ns) ? asked_ns - here_ns : 0 };
+  const lag_ns = first === null ? 0 : first.start_ns - Math.max(here_ns, first.before_ns);
+  return { ready_ns, lag_ns: Math.max(0, lag_ns) };
 }
+
+/** What is smaller says nothing of the bandwidth: Dask's workers take theirs from as large ones, too. */
+const LARGE_BYTES = 1e6;
 
 /** Least squares, which keeps the sum of all times; neither part below zero. */
 function fitTransfers(gathers: readonly Gather[]): TransferFigures {
@@ -275,7 +285,7 @@ function fitTransfers(gathers: readonly Gather[]): TransferFigures {
     squares += one.bytes ** 2;
     products += one.bytes * took_ns;
   }
-  const slope = spread === 0 ? 0 : both / spread;
+  const slope = gathers.some((one) => one.bytes >= LARGE_BYTES) ? both / spread : 0;
   if (!(slope > 0)) return { count, bytes, latency_ns: mean_ns, bandwidth: null };
   const latency_ns = mean_ns - slope * mean_bytes;
   if (latency_ns >= 0) return { count, bytes, latency_ns, bandwidth: 1e9 / slope };

@@ -6,7 +6,7 @@ type Fault = (what: string) => WorkloadError;
 /** Columns that a replay reads. */
 const READ = [
   ...["graph", "client", "submit_us", "intake_us", "think_us"],
-  ...["duration_us", "wanted", "worker", "overhead_us", "report_us"],
+  ...["duration_us", "wanted", "worker", "overhead_us", "fetch_lag_us", "report_us"],
 ] as const;
 type Column = (typeof READ)[number];
 
@@ -29,6 +29,7 @@ export class RunReader {
   readonly #wanted: boolean[] = [];
   readonly #data: number[] = [];
   readonly #overhead_us: number[] = [];
+  readonly #fetch_lag_us: number[] = [];
   readonly #report_us: number[] = [];
   readonly #worker: number[] = [];
 
@@ -58,6 +59,7 @@ export class RunReader {
     this.#wanted.push(this.#number(row, "wanted") === 1);
     this.#data.push(this.#number(row, "duration_us") === null ? 1 : 0);
     this.#overhead_us.push(this.#number(row, "overhead_us") ?? 0);
+    this.#fetch_lag_us.push(this.#number(row, "fetch_lag_us") ?? 0);
     this.#report_us.push(this.#number(row, "report_us") ?? 0);
     this.#worker.push(this.#number(row, "worker") ?? -1);
   }
@@ -80,6 +82,7 @@ export class RunReader {
       graph_of: Uint32Array.from(this.#graph_of, (number) => place.get(number)!),
       data: Uint8Array.from(this.#data),
       overhead_us: Float64Array.from(this.#overhead_us),
+      fetch_lag_us: Float64Array.from(this.#fetch_lag_us),
       report_us: Float64Array.from(this.#report_us),
       worker: Int32Array.from(this.#worker),
     };

@@ -33,7 +33,7 @@ export interface RecordedRun {
     readonly message_us: number;
     /** Of a gather; null: there was none. */
     readonly transfer_latency_us: number | null;
-    /** Bytes a second; null: size made no difference. */
+    /** Bytes a second; null: none was large enough to tell. */
     readonly transfer_bandwidth: number | null;
   };
   readonly makespan_s: number;
@@ -45,6 +45,8 @@ export interface RecordedRun {
   readonly data: Uint8Array;
   /** A worker's own time before the task's code, and from its end until it told, beyond a message's way. */
   readonly overhead_us: Float64Array;
+  /** How long the worker took to ask for the task's inputs. */
+  readonly fetch_lag_us: Float64Array;
   readonly report_us: Float64Array;
   /** Index of the worker that ran it, or had it; −1: not known. */
   readonly worker: Int32Array;

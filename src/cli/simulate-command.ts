@@ -49,8 +49,6 @@ type Setup = Pick<
   VirtualOptions,
   "workers" | "cores" | "scheduler" | "fetch" | "bandwidth" | "latency_ns" | "message_ns"
 >;
-/** Of a recording whose transfers took no longer for being larger. */
-const BANDWIDTH_MAX = 1e12;
 
 /** Adds `rsds simulate`. */
 export function addSimulateCommand(program: Command): Command {
@@ -258,7 +256,7 @@ function setupOf({ setup }: RecordedRun): Setup {
     fetch: "gather",
     ...(transfer_latency_us === null
       ? { bandwidth: DEFAULTS.bandwidth, latency_ns: DEFAULTS.latency_ns }
-      : { bandwidth: transfer_bandwidth ?? BANDWIDTH_MAX, latency_ns: transfer_latency_us * 1e3 }),
+      : { bandwidth: transfer_bandwidth ?? DEFAULTS.bandwidth, latency_ns: transfer_latency_us * 1e3 }),
     message_ns: setup.message_us * 1e3,
   };
 }

@@ -27,6 +27,7 @@ interface Task {
   readonly seconds?: number;
   readonly graph?: number;
   readonly overhead_s?: number;
+  readonly fetch_lag_s?: number;
   readonly report_s?: number;
   readonly bytes?: number;
   readonly worker?: number;
@@ -56,6 +57,7 @@ function recording(
     graph_of: Uint32Array.from(tasks, ({ graph = 0 }) => graph),
     data: Uint8Array.from(tasks, ({ seconds }) => (seconds === undefined ? 1 : 0)),
     overhead_us: column(({ overhead_s = 0 }) => overhead_s * 1e6),
+    fetch_lag_us: column(({ fetch_lag_s = 0 }) => fetch_lag_s * 1e6),
     report_us: column(({ report_s = 0 }) => report_s * 1e6),
     worker: Int32Array.from(tasks, ({ worker = -1 }) => worker),
   };
@@ -169,6 +171,20 @@ describe("a replay", () => {
 });
 
 describe("--fetch gather", () => {
+  test("asks for a task's inputs when its worker did, and works on meanwhile", async () => {
+    const workload = recording([
+      { bytes: 1e9, worker: 0 },
+      { bytes: 1e9, worker: 1 },
+      { seconds: 1, needs: [0, 1], fetch_lag_s: 0.5 },
+      { seconds: 1 },
+      { seconds: 1 },
+    ]);
+    // Half a second until it asks, one for the gigabyte, one to run.
+    const { repeat } = await run(workload, { workers: 2, network: "simple" });
+    expect(repeat).toMatchObject({ transfers: 1, bytes_moved: 1e9 });
+    expect(repeat.makespan_s).toBeCloseTo(2.5, 9);
+  });
+
   test("brings all inputs from one worker in one go, of at most 50 MB", async () => {
     // Two hundred inputs on two workers, and one that needs them all.
     const inputs = Array.from({ length: 200 }, () => ({ seconds: 0.01, bytes: 1e6 }));
