@@ -67,34 +67,43 @@ test.each(["2026.8.0", "2022.12.1"])(
   },
 );
 
+interface Row {
+  readonly prefix: string;
+  readonly dependencies: readonly number[];
+  readonly duration_us: number | null;
+  readonly nbytes: number;
+  readonly think_us: number | null;
+  readonly wanted: number;
+  readonly key: string;
+  readonly payload: readonly string[];
+}
+
 /** All that a file says of its tasks is possible. */
 function expectRows(header: RecordedHeader, file: string): void {
   const lines = gunzipSync(readFileSync(file)).toString().trim().split("\n");
   expect(JSON.parse(lines[0]!)).toEqual(header);
   const rows = lines.slice(1).map((line) => {
     const values = JSON.parse(line) as unknown[];
-    return Object.fromEntries(header.columns.map((name, i) => [name, values[i]]));
+    return Object.fromEntries(header.columns.map((name, i) => [name, values[i]])) as unknown as Row;
   });
   expect(rows).toHaveLength(header.tasks);
   const slow = rows.filter(({ prefix }) => prefix === "slow");
   expect(slow).toHaveLength(100);
   for (const row of slow) {
-    expect(row["duration_us"]).toBeGreaterThan(19_000);
-    expect(row["dependencies"]).toHaveLength(1);
-    expect(row["wanted"]).toBe(1);
-    expect(row["key"]).toMatch(/^slow-/);
+    expect(row.duration_us).toBeGreaterThan(19_000);
+    expect(row.dependencies).toHaveLength(1);
+    expect(row.wanted).toBe(1);
+    expect(row.key).toMatch(/^slow-/);
     // What its worker ran: the pickled function by its name.
-    const [, ...frames] = row["payload"] as string[];
+    const [, ...frames] = row.payload;
     expect(Buffer.concat(frames.map((frame) => Buffer.from(frame, "base64"))).includes("slow")).toBe(true);
   }
   const last = rows.find(({ prefix }) => prefix === "max")!;
-  expect(last["think_us"] ?? rows.find(({ prefix }) => prefix === "add")?.["think_us"]).toBeGreaterThan(
-    250_000,
-  );
-  const data = rows.filter((row) => row["duration_us"] === null);
+  expect(last.think_us ?? rows.find(({ prefix }) => prefix === "add")?.think_us).toBeGreaterThan(250_000);
+  const data = rows.filter((row) => row.duration_us === null);
   expect(
     data
-      .map((row) => row["nbytes"] as number)
+      .map(({ nbytes }) => nbytes)
       .sort((a, b) => a - b)
       .at(-1),
   ).toBeGreaterThanOrEqual(100_000);
