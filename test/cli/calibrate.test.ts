@@ -24,7 +24,9 @@ describe("rsds calibrate", () => {
     // A sampler that waits for a core samples at the wrong times: on a loaded machine one of six runs must do.
     const apart: number[] = [];
     while (apart.length < 6 && Math.min(...apart) > 5) {
-      const { stdout } = await rsds(...["calibrate", "--cpu-profile", "--json", "--quiet"]);
+      const { stdout } = await rsds(
+        ...["calibrate", "--cpu-profile", "--workload", "merge:100000", "--json", "--quiet"],
+      );
       const { cpu_profile }: Calibration = JSON.parse(stdout);
       expect(cpu_profile?.samples).toBeGreaterThan(200);
       const shares = cpu_profile?.rows.map(({ sampled_share }) => sampled_share) ?? [];
