@@ -59,10 +59,6 @@ test.each(["2026.8.0", "2022.12.1"])(
     // How near it comes is profiles/bench-replay.mjs's to say: a loaded machine leaves workers standing for long.
     expect(same.makespan_s.median / header.makespan_s).toBeGreaterThan(0.5);
     expect(same.makespan_s.median / header.makespan_s).toBeLessThan(2);
-    const recorded = await replay(cluster, file, "--workers", "8");
-    const sooner = await replay(cluster, file, "--workers", "8", "--submit", "results");
-    expect(recorded.makespan_s.median).toBeLessThan(same.makespan_s.median * 1.2);
-    expect(sooner.makespan_s.median).toBeLessThan(recorded.makespan_s.median * 1.2);
   },
 );
 
