@@ -32,6 +32,7 @@ import { PolicyProcess } from "./policy/policy-process.ts";
 import { PythonSide } from "./python/python-side.ts";
 import { Recordings } from "./recording/recordings.ts";
 import { Shuffles } from "./shuffle/shuffles.ts";
+import { Spans } from "./spans/spans.ts";
 import { tellMeasurements } from "./stream/measurements.ts";
 import { StreamOutbox } from "./stream/outbox.ts";
 import { TypeTable } from "./stream/type-table.ts";
@@ -87,6 +88,7 @@ export class SchedulerServer {
   readonly python: PythonSide;
   readonly memory: MemoryControl;
   readonly #recordings: Recordings;
+  readonly #spans: Spans;
   /** The process that decides where tasks go, if another does. */
   readonly external: PolicyProcess | null;
   #unrunnable: UnrunnableTasks | null = null;
@@ -152,12 +154,13 @@ export class SchedulerServer {
     this.diagnostics = new Diagnostics({ ...stream_parts, memory_old_ms, machine });
     const cold_parts = { ...stream_parts, diagnostics: this.diagnostics, log, machine };
     this.#recordings = new Recordings(cold_parts);
-    const { pickle: allowed } = settings;
+    this.#spans = new Spans(cold_parts);
     this.python = new PythonSide({
       ...cold_parts,
+      spans: this.#spans,
       unpacker: () => this.#pool(),
       python: options.python,
-      allowed,
+      allowed: settings.pickle,
     });
     this.memory = new MemoryControl({
       ...cold_parts,
@@ -210,6 +213,7 @@ export class SchedulerServer {
         onClientRemoved: () => undefined,
       });
     workers.heartbeat_followers.add((peer) => this.diagnostics.memory.onHeartbeat(peer));
+    this.#spans.attach(workers);
     const { watch } = scheduler.books;
     if (watch !== null)
       workers.heartbeat_followers.add((peer) => tellMeasurements(peer, scheduler.books.keys, watch));

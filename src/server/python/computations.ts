@@ -4,6 +4,7 @@ import { PROCESSING } from "../../core/states.ts";
 import { Pickled, WireMap, type WireValue } from "../../protocol/values.ts";
 import type { GraphNews } from "../graphs/intake.ts";
 import { floatValue } from "../rpc/wire-shapes.ts";
+import { copied } from "../spans/span.ts";
 
 /** `distributed.diagnostics.computations.max-history`. */
 const COMPUTATIONS_MAX = 100;
@@ -44,12 +45,4 @@ export class Computations {
       WireMap.of({ id, start: floatValue(start_s), code: [...codes] }),
     );
   }
-}
-
-/** Its frames are views of a message that holds a whole graph. */
-function copied(code: Pickled): Pickled {
-  return new Pickled(
-    Uint8Array.from(code.header),
-    code.frames.map((frame) => Uint8Array.from(frame)),
-  );
 }

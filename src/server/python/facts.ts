@@ -5,6 +5,7 @@ import { MEMORY_MEASURES, type MemoryState, type WorkerMemory } from "../diagnos
 import { workerIdentity } from "../registration/worker-record.ts";
 import { toKey } from "../rpc/request.ts";
 import { floatValue, keyList } from "../rpc/wire-shapes.ts";
+import { spanOf } from "../spans/annotation.ts";
 
 /** What code in the Python host sees of tasks, workers and clients, under the names of Dask's attributes. */
 export class Facts {
@@ -29,11 +30,13 @@ export class Facts {
       keyList(found.map((each) => inspector.key(each)));
     const restricted = books.restrictions.get(task);
     const error = books.errors.get(task);
+    const annotations = books.annotations.get(task);
     return WireMap.of({
       state: inspector.state(task),
       priority: [tasks.user_priority[task]!, tasks.generation[task]!, tasks.order[task]!],
       nbytes: tasks.nbytes[task]!,
       group_key: inspector.group(task),
+      span_id: annotations instanceof WireMap ? (spanOf(annotations)?.ids.at(-1) ?? null) : null,
       prefix_key: inspector.prefix(task),
       dependencies: names(inspector.dependencies(task)),
       dependents: names(inspector.dependents(task)),
@@ -46,7 +49,7 @@ export class Facts {
       suspicious: tasks.suspicious[task]!,
       run_id: tasks.run_id[task]!,
       actor: books.isActor(task),
-      annotations: (books.annotations.get(task) as WireValue | undefined) ?? null,
+      annotations: (annotations as WireValue | undefined) ?? null,
       worker_restrictions: restricted?.workers == null ? null : [...restricted.workers],
       loose_restrictions: restricted?.loose ?? false,
       resource_restrictions: restricted?.resources == null ? null : WireMap.from(restricted.resources),

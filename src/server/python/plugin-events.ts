@@ -1,7 +1,7 @@
 import type { TaskId } from "../../base/ids.ts";
 import { STATE_NAMES } from "../../core/states.ts";
 import type { KeyBytes } from "../../protocol/keys.ts";
-import { WireMap, WireSet, type WireValue } from "../../protocol/values.ts";
+import { RawValue, WireMap, WireSet, type WireValue } from "../../protocol/values.ts";
 import type { Inspector } from "../diagnostics/inspector.ts";
 import type { Reports, TaskReport } from "../diagnostics/reports.ts";
 import type { GraphIntake, GraphNews } from "../graphs/intake.ts";
@@ -109,12 +109,31 @@ export class PluginEvents {
       client,
       keys: new WireSet(keyList(wanted)),
       tasks: keyList(keys),
-      annotations: new WireMap(),
+      annotations: this.#annotations(tasks, keys),
       priority,
       stimulus_id: this.#stimulus,
     });
     this.#event("update_graph", [], kwargs);
   };
+
+  /** By kind, then by key, as Dask's plugins get them. */
+  #annotations(tasks: Int32Array, keys: readonly KeyBytes[]): WireMap {
+    const { annotations } = this.#parts.inspector.books;
+    const by_kind = new WireMap();
+    if (annotations.size === 0) return by_kind;
+    for (const [i, task] of tasks.entries()) {
+      const own = annotations.get(task);
+      if (!(own instanceof WireMap)) continue;
+      for (const [j, kind] of own.keys.entries()) {
+        const known = by_kind.get(String(kind));
+        const of_kind = known instanceof WireMap ? known : new WireMap();
+        if (of_kind !== known) by_kind.set(String(kind), of_kind);
+        of_kind.keys.push(new RawValue(keys[i]!));
+        of_kind.values.push(own.values[j]!);
+      }
+    }
+    return by_kind;
+  }
 
   #onLogEvent(topics: readonly string[], message: WireValue): void {
     if (this.#wanted.has("log_event"))

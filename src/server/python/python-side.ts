@@ -15,6 +15,7 @@ import { type Handler, type HandlerTable, NO_REPLY, type Reply, type RpcContext 
 import { asPythonError } from "../rpc/dispatch.ts";
 import { PythonError, RemoteError, uncaughtError } from "../rpc/python-error.ts";
 import { Request } from "../rpc/request.ts";
+import type { Spans } from "../spans/spans.ts";
 import type { StreamOutbox } from "../stream/outbox.ts";
 import { Computations } from "./computations.ts";
 import { Facts } from "./facts.ts";
@@ -26,6 +27,7 @@ export interface PythonSideParts {
   readonly intake: GraphIntake;
   readonly reports: Reports;
   readonly diagnostics: Diagnostics;
+  readonly spans: Spans;
   readonly unpacker: () => UnpackerPool;
   readonly python: string | null;
   /** False: users' pickles are not opened (`distributed.scheduler.pickle`). */
@@ -261,6 +263,7 @@ export class PythonSide {
       memory: () => facts.memory(),
       metadata: () => context.metadata.get([]) ?? new WireMap(),
       computations: () => this.#computations.list(),
+      spans: () => this.#parts.spans.wire(),
       follow: () => this.#follow(fields),
       import: () => this.#import(fields),
       call: () => this.#call(fields, context),

@@ -44,7 +44,7 @@ export class Workers {
   readonly addresses = new Addresses();
   readonly watchers = new Set<WorkerWatcher>();
   /** Told of each heartbeat, once the peer shows what it brought. */
-  readonly heartbeat_followers = new Set<(peer: WorkerPeer) => void>();
+  readonly heartbeat_followers = new Set<(peer: WorkerPeer, request: Request) => void>();
   readonly #parts: RegistrationParts;
   readonly #ids = new DenseIds();
   /** Registrations and removals so far. */
@@ -111,7 +111,7 @@ export class Workers {
     const now_s = request.optionalNumber("now");
     if (now_s !== null) peer.time_delay_s = local_ms / 1000 - now_s;
     this.setResources(peer, request.value("resources"));
-    for (const follower of this.heartbeat_followers) follower(peer);
+    for (const follower of this.heartbeat_followers) follower(peer, request);
     return WireMap.of({
       status: "OK",
       time: floatValue(local_ms / 1000),

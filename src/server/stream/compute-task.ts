@@ -6,6 +6,7 @@ import { encodeMessagePart } from "../../protocol/message.ts";
 import { asBuffer, packValue } from "../../protocol/msgpack.ts";
 import { RawValue, WireFloat, WireMap } from "../../protocol/values.ts";
 import type { Release } from "../peers/release.ts";
+import { spanOf } from "../spans/annotation.ts";
 import type { PacketWriter } from "./packet-writer.ts";
 import { field, mapCount } from "./walk.ts";
 
@@ -75,7 +76,7 @@ const PRIORITY = joined([text("priority"), Uint8Array.of(0x93)]);
 const CALL: readonly Uint8Array[] = [text("function"), text("args"), text("kwargs")];
 const NIL_CALL = joined(CALL.flatMap((name) => [name, NIL]));
 
-const SPAN_ID = joined([text("span_id"), NIL]);
+const SPAN_ID = text("span_id");
 
 const TEMPLATES: Readonly<Record<Release, Template>> = {
   "2022.12": template("2022.12"),
@@ -247,7 +248,7 @@ export class ComputeTaskWriter {
     const { tasks, annotations, restrictions } = this.#books;
     const actor = (tasks.flags[task]! & FLAG_ACTOR) !== 0;
     const resources = restrictions.size > 0 ? (restrictions.get(task)?.resources ?? null) : null;
-    const annotation = annotations.size > 0 ? annotations.get(task) : undefined;
+    const annotation = annotations.size > 0 ? (annotations.get(task) as WireMap | undefined) : undefined;
     if (!actor && resources === null && annotation === undefined) {
       packet.raw(t.tail);
       return;
@@ -260,15 +261,15 @@ export class ComputeTaskWriter {
       text("annotations"),
     ]);
     // Annotations that msgpack cannot hold are pickles in frames of their own.
-    const [map, ...frames] = encodeMessagePart(
-      (annotation as WireMap | undefined) ?? NO_ANNOTATIONS,
-      packet.next_frame,
-    );
-    packet.reserve(before.length + map!.length + SPAN_ID.length);
+    const [map, ...frames] = encodeMessagePart(annotation ?? NO_ANNOTATIONS, packet.next_frame);
+    const span_id = (annotation === undefined ? null : spanOf(annotation)?.id_bytes) ?? NIL;
+    packet.reserve(before.length + map!.length + SPAN_ID.length + span_id.length);
     packet.raw(before);
     packet.raw(map!);
     for (const frame of frames) packet.frame(frame, 0, frame.length);
-    if (t.release !== "2022.12") packet.raw(SPAN_ID);
+    if (t.release === "2022.12") return;
+    packet.raw(SPAN_ID);
+    packet.raw(span_id);
   }
 }
 

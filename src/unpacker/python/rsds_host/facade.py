@@ -14,6 +14,7 @@ from distributed.core import Status
 from distributed.utils import import_file
 
 from .link import value_or_raise
+from .spans import Extensions
 from .views import UNAVAILABLE, ClientView, Facts, TaskView, Views, WorkerView
 
 # Methods of Dask's scheduler that are requests here: the name, the operation, and the names of positional arguments.
@@ -83,7 +84,7 @@ class SchedulerFacade:
         self._link = link
         self._directory = None
         self.plugins = {}
-        self.extensions = {}
+        self.extensions = Extensions(link)
         self.monitor = NoMonitor()
         self.tasks = Views(link, "task", TaskView)
         self.workers = Views(link, "worker", WorkerView)

@@ -55,6 +55,11 @@ class TaskView(_View):
     def key(self):
         return self._identity
 
+    @property
+    def group(self):
+        facts = self._facts()
+        return Facts({"name": facts["group_key"], "span_id": facts["span_id"]})
+
     def _value(self, name, value):
         if name in self._tasks:
             return {TaskView(self._link, key) for key in value}
