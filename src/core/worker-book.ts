@@ -1,4 +1,5 @@
 import { NONE, type TaskId, type WorkerId } from "../base/ids.ts";
+import { FreedKeys } from "./freed-keys.ts";
 
 /** Dask's worker states as far as placing is concerned. Only a running worker gets tasks. */
 export type WorkerStatus = "init" | "running" | "paused" | "closing_gracefully" | "closing" | "closed";
@@ -29,6 +30,7 @@ export class WorkerBook {
   /** Sum of the sizes of the data that it holds, bytes. */
   nbytes = 0;
   readonly used_resources = new Map<string, number>();
+  readonly freed = new FreedKeys();
 
   constructor(id: WorkerId, host_id: number, facts: WorkerFacts) {
     this.id = id;

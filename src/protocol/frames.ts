@@ -1,4 +1,5 @@
 import { InvariantError } from "../base/assert.ts";
+import { BufferPool } from "./buffer-pool.ts";
 import { ProtocolError } from "./errors.ts";
 import { asBuffer } from "./msgpack.ts";
 
@@ -19,8 +20,10 @@ const PRELUDE_BYTES = 16;
 const JOIN_BYTES_MAX = 64 * 1024;
 /** A message in pieces from this size on gets a buffer of its own, which its receiver may keep. */
 const OWN_BYTES_MIN = 64 * 1024;
-/** A buffer that grew beyond this while the reader was paused is not kept. */
-const KEEP_BYTES_MAX = 256 * 1024;
+/** A larger buffer goes back to the pool once it is empty. */
+const KEEP_BYTES_MAX = 64 * 1024;
+/** What messages in pieces are put together in, for all readers of the process. */
+const POOL = new BufferPool(16 * 1024 * 1024);
 /**
  * The buffer of a message in pieces may be this many times what has arrived: at first few times, since the peer may not
  * mean it; then so many that a graph of tens of MiB is not copied from one buffer to the next. It takes no memory but
@@ -41,13 +44,16 @@ export class FramedMessage {
   readonly start: number;
   readonly end: number;
   readonly frame_count: number;
-  /** True: `bytes` are valid only until the handler returns. */
-  readonly transient: boolean;
+  readonly #transient: boolean;
+  #kept = false;
   /** Index in `bytes` of the end of each frame. */
   readonly #ends: ArrayLike<number>;
   readonly #first: number;
 
-  /** Only FrameReader and own() make one: the lengths at `start` must have been checked. */
+  /**
+   * Only FrameReader and own() make one: the lengths at `start` must have been checked.
+   * `transient`: the bytes are used again once the handler has returned, in any case; else only if nobody keeps them.
+   */
   constructor(bytes: Buffer, start: number, ends: ArrayLike<number>, transient: boolean) {
     this.bytes = bytes;
     this.start = start;
@@ -55,7 +61,12 @@ export class FramedMessage {
     this.#first = start + PRELUDE_BYTES + 8 * ends.length;
     this.end = ends[ends.length - 1] ?? this.#first;
     this.#ends = ends;
-    this.transient = transient;
+    this.#transient = transient;
+  }
+
+  /** Somebody asked for an {@link own} one, and got this one: its bytes are his. */
+  get kept(): boolean {
+    return this.#kept;
   }
 
   frameStart(i: number): number {
@@ -71,9 +82,12 @@ export class FramedMessage {
     return this.bytes.subarray(this.frameStart(i), this.frameEnd(i));
   }
 
-  /** This message, or a copy of it if its bytes are transient. */
+  /** What stays valid when the handler has returned, which the message itself does not: it, or a copy. */
   own(): FramedMessage {
-    if (!this.transient) return this;
+    if (!this.#transient) {
+      this.#kept = true;
+      return this;
+    }
     const copy = Buffer.allocUnsafeSlow(this.end - this.start);
     this.bytes.copy(copy, 0, this.start, this.end);
     return new FramedMessage(
@@ -178,7 +192,16 @@ export class FrameReader {
       position += this.#hold(chunk, position, Math.min(chunk.length, position + need));
     }
     if (!this.#stopped()) position = this.#deliver(chunk, position, transient);
-    if (!this.#closed && position < chunk.length) this.#hold(chunk, position, chunk.length);
+    if (!this.#closed && position < chunk.length) {
+      if (this.#held_end === this.#held_start)
+        this.#grow(chunk.length - position, this.#sizeAt(chunk, position));
+      this.#hold(chunk, position, chunk.length);
+    }
+  }
+
+  /** Bytes that the message at `position` announces, as far as the chunk tells (see messageBytes). */
+  #sizeAt(chunk: Buffer, position: number): number {
+    return this.#stopped() ? 0 : messageBytes(chunk, position, chunk.length, this.limits);
   }
 
   #stopped(): boolean {
@@ -211,12 +234,14 @@ export class FrameReader {
     // The buffer may be used again for what comes after this message, unless the message is given the buffer.
     const bytes = this.#held;
     const alone = this.#held_end === start + size;
-    const owned = alone && size >= OWN_BYTES_MIN;
+    const given = alone && (size >= OWN_BYTES_MIN || bytes.length > KEEP_BYTES_MAX);
     this.#held_start += size;
     this.#held_size = 0;
-    if (owned || (alone && bytes.length > KEEP_BYTES_MAX)) this.#drop();
+    if (given) this.#drop();
     else if (alone) this.#held_start = this.#held_end = 0;
-    this.#onMessage(new FramedMessage(bytes, start, frameEnds(bytes, start), !owned));
+    const message = new FramedMessage(bytes, start, frameEnds(bytes, start), !given || size < OWN_BYTES_MIN);
+    this.#onMessage(message);
+    if (given && !message.kept) POOL.give(bytes);
     return 0;
   }
 
@@ -229,15 +254,17 @@ export class FrameReader {
     return count;
   }
 
-  #grow(count: number): void {
+  /** Room for `count` bytes more, and for as many of the `promised` ones as a peer is trusted with. */
+  #grow(count: number, promised = this.#promised()): void {
     const held = this.#held_end - this.#held_start;
     const need = held + count;
     if (need <= this.#held.length && this.#held_start >= this.#held.length / 2) {
       this.#held.copyWithin(0, this.#held_start, this.#held_end);
     } else {
       const growth = held < LARGE_BYTES_MIN ? GROWTH : GROWTH_LARGE;
-      const grown = Buffer.allocUnsafeSlow(Math.max(need, Math.min(this.#promised(), growth * need), 4096));
+      const grown = POOL.take(Math.max(need, Math.min(promised, growth * need), 4096));
       this.#held.copy(grown, 0, this.#held_start, this.#held_end);
+      POOL.give(this.#held);
       this.#held = grown;
     }
     this.#held_start = 0;

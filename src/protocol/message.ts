@@ -7,7 +7,7 @@ import { Pickled, Serialized, WireEnum, type WireMap, WireSet, type WireValue } 
 /**
  * Frame 0 as a value, its placeholders replaced: sets and enums by values of their own, serialized and pickled
  * payloads by their sub-header and frames, which are views of the message and stay unopened. If the message's bytes
- * are transient, they are copied once as soon as the value would refer to them: the value may always be kept.
+ * do not stay, they are copied once as soon as the value would refer to them: the value may always be kept.
  * Throws ProtocolError.
  */
 export function decodeMessage(message: FramedMessage, limits: UnpackLimits = UNPACK_LIMITS): WireValue {
@@ -64,7 +64,7 @@ const NO_BYTES = new Uint8Array(0);
 
 class PlaceholderDecoder implements UnpackHooks {
   readonly #message: FramedMessage;
-  /** The message itself, or once it is needed a copy, if the message is transient. */
+  /** The message itself, or once it is needed a copy, if its bytes do not stay. */
   #kept: FramedMessage | null = null;
   /** Frames not yet named by a placeholder. Each may be named once, so that few bytes cannot ask for many views. */
   #frames_left: number;
@@ -74,10 +74,10 @@ class PlaceholderDecoder implements UnpackHooks {
     this.#frames_left = message.frame_count - 1;
   }
 
-  bin(bytes: Buffer, start: number, end: number): Uint8Array {
-    if (!this.#message.transient) return bytes.subarray(start, end);
-    const shift = this.#message.start;
-    return this.#keep().bytes.subarray(start - shift, end - shift);
+  bin(_bytes: Buffer, start: number, end: number): Uint8Array {
+    const kept = this.#keep();
+    const shift = kept.start - this.#message.start;
+    return kept.bytes.subarray(start + shift, end + shift);
   }
 
   map(map: WireMap): WireValue {

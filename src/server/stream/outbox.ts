@@ -394,14 +394,17 @@ export class StreamOutbox implements Outbox {
     packet.raw(what === REMOVE_REPLICA || what === REMOVE_UNKNOWN ? REMOVE_REPLICAS : FREE_KEYS);
     packet.raw(KEYS);
     packet.arrayHeader((end - at) / ENTRY);
+    const freed = this.#books.workers[queue.worker]?.freed;
     for (let i = at; i < end; i += ENTRY) {
       if (what === FREE_UNKNOWN || what === REMOVE_UNKNOWN) {
         const key = takeExtra(queue, items[i + 1]!) as Uint8Array;
         packet.reserve(key.length);
         packet.raw(key);
       } else {
-        packet.key(this.#books.keys, items[i + 1]!);
-        this.#books.tasks.unpin(items[i + 1]!);
+        const task = items[i + 1]!;
+        packet.key(this.#books.keys, task);
+        if (what === FREE) freed?.push(task);
+        this.#books.tasks.unpin(task);
       }
     }
     packet.reserve(64 + this.#stimulus.length);

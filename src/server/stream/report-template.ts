@@ -2,6 +2,8 @@ import { skip } from "./walk.ts";
 
 /** Holes beyond this many: a message of a form that no release writes. */
 const HOLES_MAX = 32;
+/** So many messages of the kind that do not fit, one after the other, and the next one is learned. */
+const MISSES_MAX = 2;
 
 /**
  * The bytes of one message with holes in it. Reports of one kind differ in a few values only (key, size, times), so
@@ -20,6 +22,19 @@ export class ReportTemplate {
   /** Where the value in each hole of the message that matched last begins and ends. */
   readonly starts = new Int32Array(HOLES_MAX);
   readonly ends = new Int32Array(HOLES_MAX);
+  /** Which hole has the value of each field, by the reader's number of the field; −1: none. */
+  readonly hole_of: Int32Array;
+  /** Messages in a row that it did not fit. */
+  #misses = 0;
+
+  constructor(fields: number) {
+    this.hole_of = new Int32Array(fields);
+  }
+
+  /** Notes that a message of its kind did not fit; true if that message should be learned. */
+  missed(): boolean {
+    return ++this.#misses >= MISSES_MAX;
+  }
 
   /** Takes the bytes of a message as the pattern; {@link hole} follows for each of its holes, then {@link learned}. */
   learn(bytes: Uint8Array, start: number, end: number): void {
@@ -29,18 +44,21 @@ export class ReportTemplate {
       this.#view = new DataView(this.#bytes.buffer);
     }
     this.#bytes.set(bytes.subarray(start, end));
+    this.hole_of.fill(-1);
+    this.#misses = 0;
     this.#holes = 0;
     this.#learning_start = start;
     this.#learning_at = start;
   }
 
-  /** The value at `start` … `end` of the message being learned may be another one. Holes come in their order. */
-  hole(start: number, end: number): void {
+  /** The value at `start` … `end` of the message being learned may be another one. Holes come in their order; its number. */
+  hole(start: number, end: number): number {
     const hole = this.#holes++;
-    if (hole >= HOLES_MAX) return;
+    if (hole >= HOLES_MAX) return -1;
     this.#from[hole] = this.#learning_at - this.#learning_start;
     this.#length[hole] = start - this.#learning_at;
     this.#learning_at = end;
+    return hole;
   }
 
   /** The pattern is complete. One of too many holes will match nothing. */
@@ -74,6 +92,7 @@ export class ReportTemplate {
     }
     const length = this.#length[holes]!;
     if (at + length > end || !this.#same(view, at, this.#from[holes]!, length)) return -1;
+    this.#misses = 0;
     return at + length;
   }
 

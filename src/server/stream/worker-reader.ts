@@ -1,6 +1,7 @@
 import { NONE, type TaskId } from "../../base/ids.ts";
 import { grown, IntStack, viewOf } from "../../base/typed-arrays.ts";
 import type { Books } from "../../core/books.ts";
+import type { FreedKeys } from "../../core/freed-keys.ts";
 import type { WorkerBook } from "../../core/worker-book.ts";
 import { ProtocolError } from "../../protocol/errors.ts";
 import type { FramedMessage } from "../../protocol/frames.ts";
@@ -71,15 +72,18 @@ export class WorkerReader {
   #guess: TaskId = NONE;
   /** Who was looked up last: keys that were made together have neighbouring ids, and often come together. */
   #last: TaskId = NONE;
-  /** The form of the last task-finished, with what is not in its holes. */
-  readonly #template = new ReportTemplate();
-  #template_type = NONE;
-  /** Which hole has the value of each field (−1: none), and whether start and stop are holes of their own. */
-  readonly #hole_of = new Int32Array(FIELDS.length);
+  /** What the worker at hand was told to free. */
+  #freed: FreedKeys | null = null;
+  /** From the one before to the last, where they were neighbours: they come upwards, or downwards. */
+  #step: 1 | -1 = 1;
+  /** The form of the last task-finished. */
+  readonly #finished = new ReportTemplate(FIELDS.length);
+  /** The type that is a part of it, and whether start and stop are holes of their own. */
+  #finished_type = NONE;
   #start_hole = -1;
   #stop_hole = -1;
-  /** Messages in a row that the template did not fit. */
-  #misses = 0;
+  /** The form of the last release-worker-data. */
+  readonly #dropped = new ReportTemplate(FIELDS.length);
   #view: DataView = new DataView(new ArrayBuffer(0));
 
   constructor(books: Books, types: TypeTable) {
@@ -98,6 +102,7 @@ export class WorkerReader {
     this.bounds.clear();
     if (this.#unknown.size > 0) this.#unknown.clear();
     this.#guess = worker.first_processing;
+    this.#freed = worker.freed;
     const { bytes } = message;
     const end = message.frameEnd(0);
     let at = message.frameStart(0);
@@ -116,8 +121,8 @@ export class WorkerReader {
   /** One message of the list; returns the position behind it. */
   #message(bytes: Buffer, start: number, end: number, index: number): number {
     if (start >= end) throw new ProtocolError("TRUNCATED", "bytes end within a stream message");
-    const behind = this.#template.match(bytes, this.#view, start, end);
-    if (behind >= 0 && this.#matchedRow(bytes)) return behind;
+    const behind = this.#matchedRow(bytes, start, end);
+    if (behind >= 0) return behind;
     const count = mapCount(bytes, start, end);
     if (count < 0) throw new ProtocolError("BAD_STREAM_MESSAGE", "a message of a stream that is not a map");
     let at = firstItem(bytes, start);
@@ -136,14 +141,27 @@ export class WorkerReader {
     const what = plain ? this.#row(bytes) : -1;
     if (what < 0) this.#slowRow(bytes, start, at, index);
     else if (what === OTHER) this.#other(start, at, index);
-    else if (what === FINISHED && ++this.#misses >= MISSES_MAX) this.#learn(bytes, start, at);
+    else if (what === FINISHED && this.#finished.missed()) this.#learnFinished(bytes, start, at);
+    else if (what === DROPPED && this.#dropped.missed()) this.#learn(this.#dropped, bytes, start, at);
     return at;
   }
 
-  /** A task-finished that the template fits: false if one of its values is not of the form that is expected. */
-  #matchedRow(bytes: Buffer): boolean {
-    const { starts, ends } = this.#template;
-    const hole_of = this.#hole_of;
+  /** The position behind a message that one of the templates fits, once it is in the columns; −1: neither does. */
+  #matchedRow(bytes: Buffer, start: number, end: number): number {
+    const dropped = this.#dropped;
+    let behind = dropped.match(bytes, this.#view, start, end);
+    if (behind >= 0) {
+      const hole = dropped.hole_of[KEY]!;
+      this.#pushKey(DROPPED, bytes, dropped.starts[hole]!, dropped.ends[hole]!);
+      return behind;
+    }
+    behind = this.#finished.match(bytes, this.#view, start, end);
+    return behind >= 0 && this.#matchedFinished(bytes) ? behind : -1;
+  }
+
+  /** A task-finished that its template fits: false if one of its values is not of the form that is expected. */
+  #matchedFinished(bytes: Buffer): boolean {
+    const { starts, ends, hole_of } = this.#finished;
     const nbytes = unsigned(bytes, starts[hole_of[NBYTES]!]!);
     const run_hole = hole_of[RUN_ID]!;
     const run_id = run_hole < 0 ? 0 : unsigned(bytes, starts[run_hole]!);
@@ -156,23 +174,23 @@ export class WorkerReader {
     const row = this.#pushKey(FINISHED, bytes, starts[key]!, ends[key]!);
     this.nbytes[row] = nbytes;
     this.run_id[row] = run_id;
-    this.type[row] = this.#template_type;
+    this.type[row] = this.#finished_type;
     this.start_s[row] = timed ? this.#view.getFloat64(starts[start_hole]! + 1) : 0;
     this.stop_s[row] = timed ? this.#view.getFloat64(starts[this.#stop_hole]! + 1) : 0;
     const list = hole_of[STARTSTOPS]!;
     if (list >= 0) this.#compute(bytes, starts[list]!, ends[list]!, row);
-    this.#misses = 0;
     return true;
   }
 
-  /** The message, a task-finished that {@link #finishedRow} has just read, is the template from here on. */
-  #learn(bytes: Buffer, start: number, end: number): void {
-    const template = this.#template;
-    template.learn(bytes, start, end);
-    this.#hole_of.fill(-1);
+  #learnFinished(bytes: Buffer, start: number, end: number): void {
+    this.#finished_type = this.type[this.count - 1]!;
     this.#start_hole = -1;
-    this.#misses = 0;
-    let holes = 0;
+    this.#learn(this.#finished, bytes, start, end);
+  }
+
+  /** The message, which {@link #row} has just read, is the template from here on. */
+  #learn(template: ReportTemplate, bytes: Buffer, start: number, end: number): void {
+    template.learn(bytes, start, end);
     let seen = 0;
     let at = firstItem(bytes, start);
     for (let i = mapCount(bytes, start, end); i > 0; i--) {
@@ -187,19 +205,15 @@ export class WorkerReader {
       if (slot >= 0) seen |= 1 << slot;
       // Of these a program has few: they are a part of the pattern.
       if (slot === OP || slot === TYPE || slot === TYPENAME) continue;
-      if (slot === STARTSTOPS && this.#isOneCompute(bytes, value, at)) {
-        this.#start_hole = holes++;
-        this.#stop_hole = holes++;
-        template.hole(at - STOP.length - 18, at - STOP.length - 9);
-        template.hole(at - 9, at);
+      if (slot === STARTSTOPS && template === this.#finished && this.#isOneCompute(bytes, value, at)) {
+        this.#start_hole = template.hole(at - STOP.length - 18, at - STOP.length - 9);
+        this.#stop_hole = template.hole(at - 9, at);
         continue;
       }
-      if (slot >= 0) this.#hole_of[slot] = holes;
-      holes++;
-      template.hole(value, at);
+      const hole = template.hole(value, at);
+      if (slot >= 0) template.hole_of[slot] = hole;
     }
     template.learned(end);
-    this.#template_type = this.type[this.count - 1]!;
   }
 
   /** `[{"action": "compute", "start": float, "stop": float}]`, in that order: what nearly every report has. */
@@ -373,10 +387,8 @@ export class WorkerReader {
       this.#guess = tasks.next_processing[guess]!;
       return this.#push(what, guess);
     }
-    const next = this.#last + 1;
-    const task = keys.matches(next, view, start, end) ? next : keys.find(view, start, end);
+    const task = this.#find(what, view, start, end);
     if (task !== NONE) {
-      this.#last = task;
       if (what === FINISHED) this.#guess = tasks.next_processing[task]!;
       return this.#push(what, task);
     }
@@ -390,6 +402,24 @@ export class WorkerReader {
     const row = this.#push(what, found);
     if (found === NONE) this.#unknown.set(row, key);
     return row;
+  }
+
+  /** The task that has the key, or NONE: by way of guesses, which cost less than the hash and its table. */
+  #find(what: number, view: DataView, start: number, end: number): TaskId {
+    const { keys } = this.#books;
+    const freed = what === DROPPED ? this.#freed : null;
+    if (freed !== null && freed.next !== NONE && keys.matches(freed.next, view, start, end))
+      return freed.take();
+    let task = this.#last + this.#step;
+    if (!keys.matches(task, view, start, end)) {
+      task = keys.find(view, start, end);
+      if (task === NONE) return NONE;
+      if (task === this.#last + 1) this.#step = 1;
+      else if (task === this.#last - 1) this.#step = -1;
+      freed?.skipTo(task);
+    }
+    this.#last = task;
+    return task;
   }
 
   #push(what: number, task: number): number {
@@ -419,8 +449,6 @@ const STOP = Buffer.from("\xa4stop", "latin1");
 const ONE_COMPUTE = Buffer.concat([Uint8Array.of(0x91, 0x83), ACTION, COMPUTE, START]);
 /** The type byte of a 64-bit float. */
 const FLOAT = 0xcb;
-/** So many messages that do not fit, one after the other, and the template is made anew. */
-const MISSES_MAX = 2;
 
 /** Text with a length of its own behind the first byte: the form for more than 31 bytes. */
 function isLongText(byte: number): boolean {

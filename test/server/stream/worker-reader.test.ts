@@ -240,10 +240,11 @@ const alike = fc
     fc.array(fc.array(entry, { maxLength: 2 }), { minLength: 1, maxLength: 8 }),
     fc.record({ key, nbytes: fc.nat(), run_id: fc.nat(), type: fc.constantFrom(null, Buffer.from("t1")) }),
     fc.option(startstop),
+    fc.constantFrom("task-finished", "release-worker-data"),
   )
-  .map(([message, changes, sound, action]) => {
+  .map(([message, changes, sound, action, op]) => {
     const base = new Map(message.keys.map((name, i) => [name, message.values[i]!]));
-    base.set("op", "task-finished");
+    base.set("op", op);
     for (const [name, value] of Object.entries(sound)) if (value !== null) base.set(name, value);
     if (sound.type === null) base.delete("type");
     if (action !== null) base.set("startstops", [action]);
