@@ -8,8 +8,8 @@ const PERCENT_MAX = 400;
 const PERIOD_MS = 1000;
 
 /**
- * By how many per cent a heap of `live_bytes` (external memory included) may grow before it is collected as a whole;
- * 0 leaves it to V8. `limit_bytes`: what V8 allows the heap in all, less where a container has less memory.
+ * By how many per cent a heap of `live_bytes` may grow before it is collected as a whole; 0 leaves it to V8. Not
+ * counting external memory: V8 takes the percentage of the heap alone, though the growth of both uses it up. `limit_bytes`: what V8 allows the heap in all, less where a container has less memory.
  */
 export function growingPercent(live_bytes: number, limit_bytes: number): number {
   const headroom = Math.min(HEADROOM_BYTES, limit_bytes / 8);
@@ -26,8 +26,8 @@ export function growingPercent(live_bytes: number, limit_bytes: number): number 
 export function giveHeapHeadroom(): void {
   let percent = 0;
   const adjust = (): void => {
-    const { used_heap_size, external_memory, heap_size_limit } = getHeapStatistics();
-    const wanted = growingPercent(used_heap_size + external_memory, heap_size_limit);
+    const { used_heap_size, heap_size_limit } = getHeapStatistics();
+    const wanted = growingPercent(used_heap_size, heap_size_limit);
     if (wanted === percent) return;
     percent = wanted;
     // V8 reads it at the end of each full collection, when it sets the limit for the next.

@@ -12,7 +12,7 @@ class Collection {
   readonly awaited = new Set<string>();
   readonly done: { readonly key: KeyBytes; readonly metadata: WireValue; readonly state: string }[] = [];
   readonly onGraph = ({ wanted }: GraphNews): void => {
-    for (const key of wanted) this.awaited.add(keyId(key));
+    for (const key of wanted()) this.awaited.add(keyId(key));
   };
   readonly onReport = ({ key, fields, finish }: TaskReport): void => {
     if (!this.awaited.delete(keyId(key))) return;

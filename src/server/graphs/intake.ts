@@ -38,7 +38,8 @@ export interface GraphIntakeParts {
 /** A client's graph is in the books. */
 export interface GraphNews {
   readonly client: string;
-  readonly wanted: readonly KeyBytes[];
+  /** Keys that the client asked for; decoded only when somebody wants them. To be called within the follower. */
+  readonly wanted: () => readonly KeyBytes[];
   /** All its tasks. */
   readonly tasks: Int32Array;
   /** The fields of its message; null for 2022.12's, which are not decoded. */
@@ -115,7 +116,7 @@ export class GraphIntake {
         if (this.followers.size > 0)
           this.#tell(record, {
             client: peer.name,
-            wanted: readKeys(message, start, end),
+            wanted: () => readKeys(message, start, end),
             tasks,
             fields: null,
           });
@@ -303,7 +304,7 @@ export class GraphIntake {
     record.tasks = graph.task_count;
     if (order !== null) {
       this.#known(record, graph.taskIds(), graph.dependency_count);
-      this.#tell(record, { client: peer.name, wanted, tasks: graph.taskIds(), fields });
+      this.#tell(record, { client: peer.name, wanted: () => wanted, tasks: graph.taskIds(), fields });
     }
     return order;
   }

@@ -107,7 +107,7 @@ export class PluginEvents {
     );
     const kwargs = WireMap.of({
       client,
-      keys: new WireSet(keyList(wanted)),
+      keys: new WireSet(keyList(wanted())),
       tasks: keyList(keys),
       annotations: this.#annotations(tasks, keys),
       priority,

@@ -131,7 +131,9 @@ export class Recorder {
       outside: outside.length,
       ...this.#columns(all, outside.length),
       wanted: Uint32Array.from(
-        wanted.map((key) => this.#rowOf(books.keys.findKey(key))).filter((row) => row !== NO_ROW),
+        wanted()
+          .map((key) => this.#rowOf(books.keys.findKey(key)))
+          .filter((row) => row !== NO_ROW),
       ),
     });
     this.#book();
