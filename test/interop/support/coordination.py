@@ -3,11 +3,13 @@
     coordination.py ADDRESS NAME …
 """
 
+import itertools
 import json
 import subprocess
 import sys
 import time
 import traceback
+import uuid
 
 from dask.distributed import (
     Client,
@@ -305,19 +307,19 @@ def event(client):
     assert not flag.is_set()
 
 
-def publishes(topic, count):
+def publishes(topic, heard):
     from dask.distributed import Pub
 
     pub = Pub(topic)
-    # Dask's Pub tells nobody when it is known to the listeners.
+    heard = Event(heard)
     end = time.monotonic() + WAIT_SECONDS
-    while not pub._started or not pub.subscribers:
+    # Dask's Pub tells nobody when it is known to the listeners: whoever comes late has missed the first ones.
+    for i in itertools.count():
+        pub.put(i)
+        if heard.is_set():
+            return
         assert time.monotonic() < end
         time.sleep(0.01)
-    for i in range(count):
-        pub.put(i)
-        time.sleep(0.01)
-    time.sleep(0.2)
 
 
 def listens(topic, count):
@@ -327,15 +329,21 @@ def listens(topic, count):
     return [sub.get(timeout=WAIT_SECONDS) for _ in range(count)]
 
 
+def follow_one_another(numbers):
+    return numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
 def pubsub(client):
     from dask.distributed import Pub, Sub
 
     a, b = sorted(client.scheduler_info()["workers"])[:2]
     here = Sub("topic")
+    heard = f"heard-{uuid.uuid4()}"
     there = client.submit(listens, "topic", 5, workers=a, pure=False)
-    done = client.submit(publishes, "topic", 5, workers=b, pure=False)
-    assert there.result(timeout=WAIT_SECONDS) == [0, 1, 2, 3, 4]
-    assert [here.get(timeout=WAIT_SECONDS) for _ in range(5)] == [0, 1, 2, 3, 4]
+    done = client.submit(publishes, "topic", heard, workers=b, pure=False)
+    assert follow_one_another(there.result(timeout=WAIT_SECONDS))
+    assert follow_one_another([here.get(timeout=WAIT_SECONDS) for _ in range(5)])
+    Event(heard).set()
     done.result(timeout=WAIT_SECONDS)
     there = client.submit(listens, "from-client", 1, workers=a, pure=False)
     pub = Pub("from-client")
