@@ -1,6 +1,10 @@
+import {
+  CarriedConnection,
+  type CarriedConnectionOptions,
+  type Carrier,
+  type ConnectionEnds,
+} from "../../src/comm/carried-connection.ts";
 import type { Connection } from "../../src/comm/connection.ts";
-import { Ending } from "../../src/comm/ending.ts";
-import { Inbox } from "../../src/comm/inbox.ts";
 import { FRAME_LIMITS, type FramedMessage, FrameReader, frameMessage } from "../../src/protocol/frames.ts";
 import { decodeMessage, encodeMessage } from "../../src/protocol/message.ts";
 import type { WireValue } from "../../src/protocol/values.ts";
@@ -29,7 +33,7 @@ const NOBODY: WireOwner = { onMessage: () => undefined, onEnd: () => undefined }
  * end takes values. In order in each direction; each message has a delay of its own, but none overtakes another.
  */
 export class Wire {
-  readonly server: ServerEnd;
+  readonly #server: CarriedConnection;
   /** The address of the peer's end, and for what it is: shows in the log. */
   readonly name: string;
   owner: WireOwner = NOBODY;
@@ -46,23 +50,25 @@ export class Wire {
   #shaken = false;
   /** The peer's end has ended, or was cut: nothing is sent or heard any more. */
   ended = false;
+  /** The server's end has ended, or learnt of the peer's. */
+  #server_ended = false;
   #frozen = false;
   /** The peer hears of the end when it comes to itself. */
   #ended_frozen: string | null = null;
   /** From the peer to the server: not yet delivered. */
   readonly #to_server: { value: WireValue; bytes: Uint8Array }[] = [];
 
-  constructor(
-    world: LinkWorld,
-    name: string,
-    addresses: { local: string; peer: string },
-    buffer_bytes: number,
-  ) {
+  /** `ends`: the server's and the peer's address, as the server's end sees them. */
+  constructor(world: LinkWorld, name: string, ends: ConnectionEnds, buffer_bytes: number) {
     this.#world = world;
     this.name = name;
     this.#buffer_bytes = buffer_bytes;
-    this.server = new ServerEnd(this, addresses);
+    this.#server = new CarriedConnection(ends, SERVER_OPTIONS, this.#carrier());
     this.#reader = new FrameReader(FRAME_LIMITS, (message) => this.#written.push(message.own()));
+  }
+
+  get server(): Connection {
+    return this.#server;
   }
 
   // ---- the peer's end
@@ -79,7 +85,7 @@ export class Wire {
       const next = this.#to_server.shift();
       if (next === undefined || next.bytes.length === 0) return;
       this.#world.seen(this, "in", next.value, next.bytes);
-      this.server.receive(next.bytes);
+      this.#server.received(next.bytes, false);
     });
   }
 
@@ -88,7 +94,7 @@ export class Wire {
     if (this.ended) return;
     this.ended = true;
     this.#to_server_ns = Math.max(this.#to_server_ns, this.#world.now_ns + this.#world.delayNs());
-    this.#world.at(this.#to_server_ns, () => this.server.endAfterDelivery("closed by the peer"));
+    this.#world.at(this.#to_server_ns, () => this.#tellServer("closed by the peer"));
   }
 
   /**
@@ -109,7 +115,7 @@ export class Wire {
     }
     this.#unread = [];
     const notice_ns = Math.max(this.#to_server_ns, this.#world.now_ns + server_delay_ns);
-    this.#world.at(notice_ns, () => this.server.endAfterDelivery("ECONNRESET"));
+    this.#world.at(notice_ns, () => this.#tellServer("ECONNRESET"));
     this.#world.at(this.#world.now_ns + peer_delay_ns, () => this.#tellEnd("ECONNRESET"));
   }
 
@@ -128,16 +134,23 @@ export class Wire {
 
   // ---- what the server's end asks
 
-  /** Written and not read, beyond what the way takes. */
-  get pending_bytes(): number {
-    return Math.max(0, this.#unread_bytes - this.#buffer_bytes);
+  #carrier(): Carrier {
+    const wire = this;
+    return {
+      /** Written and not read, beyond what the way takes. */
+      get pending_bytes(): number {
+        return Math.max(0, wire.#unread_bytes - wire.#buffer_bytes);
+      },
+      send: (chunks) => this.#take(chunks),
+      // What comes while the server does not read waits in its inbox.
+      read: () => undefined,
+      stopReading: () => undefined,
+      finish: () => this.#serverEnds(true),
+      kill: () => this.#serverEnds(false),
+    };
   }
 
-  get now_ns(): number {
-    return this.#world.now_ns;
-  }
-
-  take(chunks: readonly Uint8Array[]): void {
+  #take(chunks: readonly Uint8Array[]): void {
     this.#reader.push(Buffer.concat(chunks), false);
     for (const message of this.#written.splice(0)) {
       const size = message.end - message.start;
@@ -157,138 +170,37 @@ export class Wire {
     while (!this.#frozen && !this.ended) {
       const next = this.#unread.shift();
       if (next === undefined) return;
-      const pending = this.pending_bytes > 0;
       this.#unread_bytes -= next.bytes;
-      if (pending && this.pending_bytes === 0) this.server.drained();
+      this.#server.sent();
       // Each side writes its handshake first.
       if (this.#shaken) this.owner.onMessage(next.value);
       this.#shaken = true;
     }
   }
 
-  /** The server has ended its side: the peer learns it after all that was written, if it was closed in order. */
-  serverEnded(in_order: boolean): void {
+  #tellServer(reason: string): void {
+    this.#server_ended = true;
+    this.#server.ends(reason);
+    this.#server.over();
+  }
+
+  /** The server ends its side: the peer learns it after all that was written, if it is closed in order. */
+  #serverEnds(in_order: boolean): void {
+    if (this.#server_ended) return;
+    this.#server_ended = true;
     const at_ns = in_order ? this.#to_peer_ns : this.#world.now_ns + this.#world.delayNs();
     this.#world.at(Math.max(at_ns, this.#world.now_ns), () => {
       if (this.ended) return;
       this.ended = true;
       this.#tellEnd("closed by the peer");
     });
+    // Never from within a call of the owner's.
+    queueMicrotask(() => this.#server.over());
   }
 }
 
-/** The server's end of a {@link Wire}. */
-export class ServerEnd implements Connection {
-  readonly local: string;
-  readonly peer: string;
-  onDrain: () => void = () => undefined;
-  readonly #wire: Wire;
-  readonly #inbox: Inbox;
-  readonly #ending = new Ending();
-  #reading = false;
-  /** Arrived while the owner did not read. */
-  readonly #held: Uint8Array[] = [];
-  #reason: string | null = null;
-  #closing = false;
-  /** How the peer's end ended, while messages of before still wait for the owner. */
-  #over: string | null = null;
-
-  constructor(wire: Wire, addresses: { local: string; peer: string }) {
-    this.#wire = wire;
-    this.local = addresses.local;
-    this.peer = addresses.peer;
-    this.#inbox = new Inbox(
-      { frame_limits: FRAME_LIMITS, first_frame_limits: FRAME_LIMITS },
-      {
-        setReading: (reading) => {
-          this.#reading = reading;
-          if (reading && this.#held.length > 0) queueMicrotask(() => this.#goOn());
-        },
-        onBadInput: (reason) => this.destroy(reason),
-      },
-      new Probe(),
-    );
-  }
-
-  get pending_bytes(): number {
-    return this.#wire.pending_bytes;
-  }
-
-  get onMessage(): Connection["onMessage"] {
-    return this.#inbox.handler;
-  }
-
-  set onMessage(handler: Connection["onMessage"]) {
-    this.#inbox.handler = handler;
-  }
-
-  get onClose(): (reason: string) => void {
-    return this.#ending.handler;
-  }
-
-  set onClose(handler: (reason: string) => void) {
-    this.#ending.handler = handler;
-  }
-
-  write(chunks: readonly Uint8Array[]): void {
-    if (this.#reason === null && !this.#closing) this.#wire.take(chunks);
-  }
-
-  pause(): void {
-    this.#inbox.pause();
-  }
-
-  resume(): void {
-    this.#inbox.resume();
-  }
-
-  close(): void {
-    if (this.#reason !== null || this.#closing) return;
-    this.#closing = true;
-    this.#wire.serverEnded(true);
-    this.#endSoon("closed here");
-  }
-
-  destroy(reason: string): void {
-    if (this.#reason !== null) return;
-    this.#wire.serverEnded(false);
-    this.#endSoon(reason);
-  }
-
-  // ---- the wire's side
-
-  receive(bytes: Uint8Array): void {
-    if (this.#reason !== null || this.#closing) return;
-    if (this.#reading && this.#held.length === 0) this.#inbox.push(bytes, false);
-    else this.#held.push(bytes);
-  }
-
-  #goOn(): void {
-    while (this.#reading && this.#reason === null) {
-      const next = this.#held.shift();
-      if (next === undefined) break;
-      this.#inbox.push(next, false);
-    }
-    const over = this.#over;
-    if (over !== null && this.#held.length === 0) this.#inbox.whenDelivered(() => this.#endSoon(over));
-  }
-
-  drained(): void {
-    if (this.#reason === null && !this.#closing) this.onDrain();
-  }
-
-  /** The peer's end is over: told once what arrived before has been handed out. */
-  endAfterDelivery(reason: string): void {
-    if (this.#reason !== null) return;
-    this.#over = reason;
-    this.#goOn();
-  }
-
-  /** Never from within a call of the owner's. */
-  #endSoon(reason: string): void {
-    if (this.#reason !== null) return;
-    this.#reason = reason;
-    this.#inbox.close();
-    queueMicrotask(() => this.#ending.end(reason));
-  }
-}
+const SERVER_OPTIONS: CarriedConnectionOptions = {
+  probe: new Probe(),
+  inbox_limits: { frame_limits: FRAME_LIMITS, first_frame_limits: FRAME_LIMITS },
+  pending_bytes_max: Number.POSITIVE_INFINITY,
+};

@@ -2,6 +2,7 @@ import { ProtocolError } from "../protocol/errors.ts";
 import { type FramedMessage, type FrameLimits, FrameReader } from "../protocol/frames.ts";
 import { PHASE } from "../trace/phases.ts";
 import type { Probe } from "../trace/tracer.ts";
+import { inCallback } from "./callback.ts";
 import { waitForOwner } from "./connection.ts";
 
 /** What an inbox asks of the transport below it. */
@@ -141,15 +142,11 @@ export class Inbox {
       this.#waking = false;
       // Whoever waits for the end is told by close(), or when the owner resumes again.
       if (!this.#reading || this.#closed) return;
-      const { tracer } = this.#probe;
-      tracer?.begin("read", PHASE.read);
-      try {
+      inCallback(this.#probe, "read", PHASE.read, () => {
         this.#reader.resume();
         this.push(NO_BYTES, true);
         this.#tellDelivered();
-      } finally {
-        tracer?.end();
-      }
+      });
     });
   }
 }

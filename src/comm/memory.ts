@@ -1,9 +1,14 @@
 import { FRAME_LIMITS, type FrameLimits } from "../protocol/frames.ts";
 import { PHASE, type Phase } from "../trace/phases.ts";
 import { Probe } from "../trace/tracer.ts";
+import { inCallback } from "./callback.ts";
+import {
+  CarriedConnection,
+  type CarriedConnectionOptions,
+  type Carrier,
+  type ConnectionEnds,
+} from "./carried-connection.ts";
 import type { Connection, Listener, Transport } from "./connection.ts";
-import { Ending } from "./ending.ts";
-import { Inbox } from "./inbox.ts";
 
 export interface MemoryOptions {
   /** Is told of each turn of deliveries, as of a callback that read, and of each write on a listener's side. */
@@ -21,15 +26,17 @@ export class MemoryTransport implements Transport {
   readonly #listeners = new Map<string, (connection: Connection) => void>();
   readonly #turns: Turns;
   readonly #probe: Probe;
-  readonly #frame_limits: FrameLimits;
-  readonly #pending_bytes_max: number;
+  readonly #limits: Omit<CarriedConnectionOptions, "probe">;
   #names = 0;
 
   constructor(options: MemoryOptions = {}) {
     this.#probe = options.probe ?? new Probe();
     this.#turns = new Turns(this.#probe);
-    this.#frame_limits = options.frame_limits ?? FRAME_LIMITS;
-    this.#pending_bytes_max = options.pending_bytes_max ?? Number.POSITIVE_INFINITY;
+    const frame_limits = options.frame_limits ?? FRAME_LIMITS;
+    this.#limits = {
+      inbox_limits: { frame_limits, first_frame_limits: frame_limits },
+      pending_bytes_max: options.pending_bytes_max ?? Number.POSITIVE_INFINITY,
+    };
   }
 
   /** An empty name, `inproc://`, takes a free one. */
@@ -49,149 +56,72 @@ export class MemoryTransport implements Transport {
     const name = nameOf(address);
     const onConnection = this.#listeners.get(name);
     if (onConnection === undefined) throw new Error(`nobody listens at ${address}`);
+    const here = `inproc://${name}`;
     const near = `inproc://peer-${++this.#names}`;
-    const common = {
-      turns: this.#turns,
-      frame_limits: this.#frame_limits,
-      pending_bytes_max: this.#pending_bytes_max,
-    };
-    const accepted = new MemoryConnection({
-      ...common,
-      local: `inproc://${name}`,
-      peer: near,
-      probe: this.#probe,
-      reading: { probe: this.#probe, phase: PHASE.read },
-    });
-    const connected = new MemoryConnection({
-      ...common,
-      local: near,
-      peer: `inproc://${name}`,
-      probe: new Probe(),
-      // Whoever connects within the server's own thread is a fleet: its stream is its own work.
-      reading: { probe: this.#probe, phase: PHASE.worker },
-    });
-    accepted.pair(connected);
-    connected.pair(accepted);
-    this.#turns.add(() => onConnection(accepted));
-    return connected;
+    const accepted = this.#end({ local: here, peer: near }, this.#probe, PHASE.read);
+    // Whoever connects within the server's own thread is a fleet: its stream is its own work.
+    const connected = this.#end({ local: near, peer: here }, new Probe(), PHASE.worker);
+    accepted.other = connected;
+    connected.other = accepted;
+    this.#turns.add(() => onConnection(accepted.connection));
+    return connected.connection;
+  }
+
+  /** `phase`: where the cutting of what arrives at this end into messages is booked. */
+  #end(ends: ConnectionEnds, probe: Probe, phase: Phase): MemoryCarrier {
+    return new MemoryCarrier(ends, { ...this.#limits, probe }, this.#turns, { probe: this.#probe, phase });
   }
 }
 
-interface MemoryConnectionOptions {
-  readonly local: string;
-  readonly peer: string;
-  readonly turns: Turns;
-  readonly probe: Probe;
-  /** Where the cutting of what arrives here into messages is booked. */
-  readonly reading: { readonly probe: Probe; readonly phase: Phase };
-  readonly frame_limits: FrameLimits;
-  readonly pending_bytes_max: number;
-}
-
-/** One end of a pair. What it wrote and the other has not read yet lies in its own outbox. */
-class MemoryConnection implements Connection {
-  readonly local: string;
-  readonly peer: string;
-  onDrain: () => void = ignore;
+/** One end of a pair. What it sent and the other has not read yet lies in its own outbox. */
+class MemoryCarrier implements Carrier {
+  readonly connection: CarriedConnection;
+  other: MemoryCarrier | null = null;
+  pending_bytes = 0;
   readonly #turns: Turns;
-  readonly #probe: Probe;
-  readonly #read_in: MemoryConnectionOptions["reading"];
-  readonly #pending_bytes_max: number;
-  readonly #inbox: Inbox;
-  readonly #ending = new Ending();
-  #other: MemoryConnection | null = null;
+  readonly #reading: { readonly probe: Probe; readonly phase: Phase };
   #outbox: Uint8Array[] = [];
-  #outbox_bytes = 0;
   /** A turn for the outbox is booked. */
   #booked = false;
-  #reading = false;
-  /** Closed for writing: the other end is told when the outbox is empty. */
-  #closing = false;
-  #reason: string | null = null;
+  /** The other end is told of the end when the outbox is empty. */
+  #finishing = false;
+  #over = false;
 
-  constructor(options: MemoryConnectionOptions) {
-    this.local = options.local;
-    this.peer = options.peer;
-    this.#turns = options.turns;
-    this.#probe = options.probe;
-    this.#read_in = options.reading;
-    this.#pending_bytes_max = options.pending_bytes_max;
-    const { frame_limits } = options;
-    this.#inbox = new Inbox(
-      { frame_limits, first_frame_limits: frame_limits },
-      {
-        setReading: (reading) => {
-          this.#reading = reading;
-          if (reading) this.#wakeOther();
-        },
-        onBadInput: (reason) => this.destroy(reason),
-      },
-      options.probe,
-    );
+  constructor(
+    ends: ConnectionEnds,
+    options: CarriedConnectionOptions,
+    turns: Turns,
+    reading: { readonly probe: Probe; readonly phase: Phase },
+  ) {
+    this.#turns = turns;
+    this.#reading = reading;
+    this.connection = new CarriedConnection(ends, options, this);
   }
 
-  pair(other: MemoryConnection): void {
-    this.#other = other;
-  }
-
-  get pending_bytes(): number {
-    return this.#outbox_bytes;
-  }
-
-  get onMessage(): Connection["onMessage"] {
-    return this.#inbox.handler;
-  }
-
-  set onMessage(handler: Connection["onMessage"]) {
-    this.#inbox.handler = handler;
-  }
-
-  get onClose(): (reason: string) => void {
-    return this.#ending.handler;
-  }
-
-  set onClose(handler: (reason: string) => void) {
-    this.#ending.handler = handler;
-  }
-
-  write(chunks: readonly Uint8Array[]): void {
-    if (this.#reason !== null || this.#closing) return;
-    const { tracer } = this.#probe;
-    tracer?.enter(PHASE.write);
+  send(chunks: readonly Uint8Array[]): void {
     for (const chunk of chunks) {
       this.#outbox.push(chunk);
-      this.#outbox_bytes += chunk.length;
+      this.pending_bytes += chunk.length;
     }
-    tracer?.exit();
-    if (this.#outbox_bytes > this.#pending_bytes_max) {
-      this.destroy(`does not read: ${this.#outbox_bytes} bytes are waiting for it`);
-    } else this.#book();
-  }
-
-  pause(): void {
-    this.#inbox.pause();
-  }
-
-  resume(): void {
-    this.#inbox.resume();
-  }
-
-  close(): void {
-    if (this.#reason !== null || this.#closing) return;
-    this.#closing = true;
-    this.#inbox.close();
     this.#book();
   }
 
-  destroy(reason: string): void {
-    this.#endSoon(reason);
-    const other = this.#other;
-    if (other !== null) other.#endSoon("closed by the peer");
+  read(): void {
+    const { other } = this;
+    if (other !== null && other.pending_bytes > 0) other.#book();
   }
 
-  #wakeOther(): void {
-    const other = this.#other;
-    if (other !== null && other.#outbox_bytes > 0) other.#book();
+  /** Nothing comes here while the owner does not read: it stays in the other end's outbox. */
+  stopReading(): void {}
+
+  finish(): void {
+    this.#finishing = true;
+    this.#book();
+  }
+
+  kill(): void {
+    this.#endSoon();
+    if (this.other !== null) this.other.#endSoon();
   }
 
   /** Books a turn in which the outbox is delivered, as far as the other end reads. */
@@ -203,54 +133,41 @@ class MemoryConnection implements Connection {
 
   #flush(): void {
     this.#booked = false;
-    const other = this.#other;
-    if (this.#reason !== null || other === null) return;
-    if (this.#outbox_bytes > 0) {
-      const drained = other.#closing ? this.#discard() : this.#deliver(other);
-      if (!drained) return;
-      if (this.#reason === null && !this.#closing) this.onDrain();
-    }
-    if (this.#closing && this.#outbox_bytes === 0) {
-      other.#endSoon("closed by the peer");
-      this.#endSoon("closed here");
-    }
+    const { other } = this;
+    if (this.#over || other === null) return;
+    this.#deliver(other);
+    if (this.pending_bytes > 0 || this.#over) return;
+    this.connection.sent();
+    if (this.#finishing) this.kill();
   }
 
-  #discard(): boolean {
-    this.#outbox = [];
-    this.#outbox_bytes = 0;
-    return true;
-  }
-
-  /** Hands chunks over while the other end reads; true if none is left. */
-  #deliver(other: MemoryConnection): boolean {
+  /** Hands chunks over while the other end reads, or is closed and drops them. */
+  #deliver(other: MemoryCarrier): void {
     const chunks = this.#outbox;
     let next = 0;
     this.#outbox = [];
-    while (next < chunks.length && other.#reading && other.#reason === null) {
+    const { probe, phase } = other.#reading;
+    while (next < chunks.length && (other.connection.reading || other.connection.ending)) {
       const chunk = chunks[next++]!;
-      this.#outbox_bytes -= chunk.length;
-      const { probe, phase } = other.#read_in;
+      this.pending_bytes -= chunk.length;
       const { tracer } = probe;
       tracer?.enter(phase);
-      other.#inbox.push(chunk, false);
+      other.connection.take(chunk);
       tracer?.exit();
+      if (this.#over) return;
     }
-    if (this.#reason !== null) return false;
-    if (next === chunks.length) return this.#outbox.length === 0;
     // What was written meanwhile comes after what is left.
-    this.#outbox = chunks.slice(next).concat(this.#outbox);
-    return false;
+    if (next < chunks.length) this.#outbox = chunks.slice(next).concat(this.#outbox);
   }
 
-  /** Both ends are told in a turn of their own, never from within a call. */
-  #endSoon(reason: string): void {
-    if (this.#reason !== null) return;
-    this.#reason = reason;
-    this.#inbox.close();
+  /** Either end is told in a turn of its own, never from within a call. */
+  #endSoon(): void {
+    if (this.#over) return;
+    this.#over = true;
     this.#outbox = [];
-    this.#outbox_bytes = 0;
-    this.#turns.add(() => this.#ending.end(reason));
+    this.pending_bytes = 0;
+    this.connection.ends("closed by the peer");
+    this.#turns.add(() => this.connection.over());
   }
 }
 
@@ -280,13 +197,12 @@ class Turns {
     const tasks = this.#tasks;
     this.#tasks = [];
     let next = 0;
-    const { tracer } = this.#probe;
-    // The hand-over itself, on either side's behalf.
-    tracer?.begin("read", PHASE.read);
     try {
-      while (next < tasks.length) tasks[next++]!();
+      // The hand-over itself, on either side's behalf.
+      inCallback(this.#probe, "read", PHASE.read, () => {
+        while (next < tasks.length) tasks[next++]!();
+      });
     } finally {
-      tracer?.end();
       // A task that threw costs nobody else his turn.
       if (next < tasks.length) {
         this.#tasks = tasks.slice(next).concat(this.#tasks);
@@ -300,5 +216,3 @@ function nameOf(address: string): string {
   if (!address.startsWith("inproc://")) throw new Error(`not an inproc address: ${JSON.stringify(address)}`);
   return address.slice("inproc://".length);
 }
-
-function ignore(): void {}

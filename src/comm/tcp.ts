@@ -1,20 +1,13 @@
-import { createServer, connect as netConnect, type Server, type Socket } from "node:net";
+import { createServer, connect as netConnect, type Socket } from "node:net";
 import { InvariantError } from "../base/assert.ts";
-import { FRAME_LIMITS, type FrameLimits } from "../protocol/frames.ts";
-import { PHASE } from "../trace/phases.ts";
-import { Probe } from "../trace/tracer.ts";
-import { formatTcpAddress, parseTcpAddress } from "./address.ts";
+import { parseTcpAddress } from "./address.ts";
+import type { CarriedConnectionOptions } from "./carried-connection.ts";
 import type { Connection, Listener, Transport } from "./connection.ts";
-import { HANDSHAKE_FRAME_LIMITS } from "./handshake.ts";
 import { adoptWithReadBuffer, connectWithReadBuffer, type ReadTarget } from "./read-buffer.ts";
-import { TcpConnection, type TcpConnectionOptions } from "./tcp-connection.ts";
+import { accept, connecting, connectionOptions, listening, type SocketOptions } from "./sockets.ts";
+import { TcpCarrier } from "./tcp-carrier.ts";
 
-export interface TcpOptions {
-  /** Is told of each callback that reads and of each write; null or absent: off. */
-  readonly probe?: Probe;
-  readonly frame_limits?: FrameLimits;
-  /** A connection with more bytes than this waiting for its peer is destroyed. Absent: no bound here. */
-  readonly pending_bytes_max?: number;
+export interface TcpOptions extends SocketOptions {
   /**
    * Read all sockets into one buffer (messages are then transient more often); false: Node's 'data' events, which
    * allocate for each read. Default true.
@@ -34,22 +27,14 @@ const BACKLOG = 4096;
 
 /** Dask's `tcp://` transport. */
 export class TcpTransport implements Transport {
-  readonly #connection_options: TcpConnectionOptions;
+  readonly #connection_options: CarriedConnectionOptions;
   readonly #shared_read_buffer: boolean;
   readonly #connect_ms: number;
   readonly #backlog: number;
   readonly #onAcceptError: (error: Error) => void;
 
   constructor(options: TcpOptions = {}) {
-    this.#connection_options = {
-      scheme: "tcp",
-      probe: options.probe ?? new Probe(),
-      inbox_limits: {
-        frame_limits: options.frame_limits ?? FRAME_LIMITS,
-        first_frame_limits: HANDSHAKE_FRAME_LIMITS,
-      },
-      pending_bytes_max: options.pending_bytes_max ?? Number.POSITIVE_INFINITY,
-    };
+    this.#connection_options = connectionOptions(options);
     this.#shared_read_buffer = options.shared_read_buffer ?? true;
     this.#connect_ms = options.connect_ms ?? CONNECT_MS;
     this.#backlog = options.backlog ?? BACKLOG;
@@ -57,54 +42,36 @@ export class TcpTransport implements Transport {
   }
 
   async listen(address: string, onConnection: (connection: Connection) => void): Promise<Listener> {
-    const { host, port } = parseTcpAddress(address);
-    const server = createServer({ noDelay: true, keepAlive: true, pauseOnConnect: true }, (socket) => {
-      const { tracer } = this.#connection_options.probe;
-      // libuv has accepted it before it called back, as it reads before that.
-      tracer?.begin("read", PHASE.read);
-      try {
-        onConnection(this.#accepted(socket));
-      } finally {
-        tracer?.end();
-      }
-    });
-    return new Promise((resolve, reject) => {
-      server.once("error", reject);
-      server.listen({ host, port, backlog: this.#backlog }, () => {
-        server.removeListener("error", reject);
-        server.on("error", this.#onAcceptError);
-        resolve(new TcpListener(server));
-      });
-    });
+    const place = { ...parseTcpAddress(address), backlog: this.#backlog };
+    const server = createServer({ noDelay: true, keepAlive: true, pauseOnConnect: true }, (socket) =>
+      accept(this.#connection_options, onConnection, () => this.#accepted(socket)),
+    );
+    return listening(server, "tcp", place, this.#onAcceptError);
   }
 
   async connect(address: string): Promise<Connection> {
-    const { host, port } = parseTcpAddress(address);
-    return new Promise((resolve, reject) => {
-      const target = this.#shared_read_buffer ? unread() : null;
-      const options = { host, port, noDelay: true, keepAlive: true };
-      const socket = target === null ? netConnect(options) : connectWithReadBuffer(options, target);
-      const timer = setTimeout(
-        () => socket.destroy(new Error(`no answer from ${address} within ${this.#connect_ms} ms`)),
-        this.#connect_ms,
-      );
-      socket.once("error", reject);
-      socket.once("close", () => clearTimeout(timer));
-      socket.once("connect", () => {
-        clearTimeout(timer);
-        socket.removeListener("error", reject);
-        resolve(new TcpConnection(socket, this.#connection_options, target));
-      });
-    });
+    const target = this.#shared_read_buffer ? unread() : null;
+    const options = { ...parseTcpAddress(address), noDelay: true, keepAlive: true };
+    const socket = target === null ? netConnect(options) : connectWithReadBuffer(options, target);
+    const limit = {
+      connect_ms: this.#connect_ms,
+      late: `no answer from ${address}`,
+      cut: `${address} ended the connection`,
+    };
+    return connecting(socket, "connect", limit, () => this.#connection(socket, target));
   }
 
-  #accepted(socket: Socket): TcpConnection {
+  #accepted(socket: Socket): Connection {
     if (this.#shared_read_buffer) {
       const target = unread();
       const adopted = adoptWithReadBuffer(socket, target);
-      if (adopted !== null) return new TcpConnection(adopted, this.#connection_options, target);
+      if (adopted !== null) return this.#connection(adopted, target);
     }
-    return new TcpConnection(socket, this.#connection_options, null);
+    return this.#connection(socket, null);
+  }
+
+  #connection(socket: Socket, target: ReadTarget | null): Connection {
+    return new TcpCarrier(socket, target, "tcp", this.#connection_options).connection;
   }
 }
 
@@ -113,21 +80,4 @@ function unread(): ReadTarget {
     throw new InvariantError("a socket was read before it had a connection");
   };
   return { receive: tooEarly, room: () => null, filled: tooEarly };
-}
-
-class TcpListener implements Listener {
-  readonly address: string;
-  readonly #server: Server;
-
-  constructor(server: Server) {
-    const bound = server.address();
-    this.address =
-      bound !== null && typeof bound === "object" ? formatTcpAddress(bound.address, bound.port) : "";
-    this.#server = server;
-  }
-
-  /** The port is free as soon as close() was called; Node's own callback would wait for all connections to end. */
-  async close(): Promise<void> {
-    if (this.#server.listening) this.#server.close();
-  }
 }

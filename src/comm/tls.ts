@@ -1,22 +1,18 @@
 import type { Server as NetServer, Socket } from "node:net";
 import { createServer, type SecureContextOptions, type TLSSocket, connect as tlsConnect } from "node:tls";
-import { FRAME_LIMITS } from "../protocol/frames.ts";
-import type { Probe } from "../trace/tracer.ts";
 import { formatTcpAddress, parseTcpAddress } from "./address.ts";
+import type { CarriedConnectionOptions } from "./carried-connection.ts";
 import type { Connection, Listener, Transport } from "./connection.ts";
-import { HANDSHAKE_FRAME_LIMITS } from "./handshake.ts";
-import { TcpConnection, type TcpConnectionOptions } from "./tcp-connection.ts";
+import { accept, connecting, connectionOptions, listening, type SocketOptions } from "./sockets.ts";
+import { TcpCarrier } from "./tcp-carrier.ts";
 
 /** Certificate, key and the authority that both sides' certificates must come from; ciphers and versions, if any. */
 export type TlsContext = SecureContextOptions;
 
-export interface TlsOptions {
+export interface TlsOptions extends SocketOptions {
   readonly context: TlsContext;
-  readonly probe: Probe;
   /** Connections that may wait to be accepted. */
   readonly backlog: number;
-  /** A connection with more bytes than this waiting for its peer is destroyed. Absent: no bound here. */
-  readonly pending_bytes_max?: number;
   /** How long connect() waits, the TLS handshake included, ms. */
   readonly connect_ms: number;
   /** A peer that has not finished the TLS handshake by then is dropped. */
@@ -33,24 +29,16 @@ export const MUTUAL = { requestCert: true, rejectUnauthorized: true, checkServer
 /** Dask's `tls://` transport: the bytes of `tcp://` within TLS. */
 export class TlsTransport implements Transport {
   readonly #options: TlsOptions;
-  readonly #connection_options: TcpConnectionOptions;
+  readonly #connection_options: CarriedConnectionOptions;
 
   constructor(options: TlsOptions) {
     this.#options = options;
-    this.#connection_options = {
-      scheme: "tls",
-      probe: options.probe,
-      inbox_limits: {
-        frame_limits: FRAME_LIMITS,
-        first_frame_limits: HANDSHAKE_FRAME_LIMITS,
-      },
-      pending_bytes_max: options.pending_bytes_max ?? Number.POSITIVE_INFINITY,
-    };
+    this.#connection_options = connectionOptions(options);
   }
 
   async listen(address: string, onConnection: (connection: Connection) => void): Promise<Listener> {
-    const { host, port } = parseTcpAddress(address, "tls");
     const { backlog, context, handshake_ms, onAcceptError, onHandshakeError } = this.#options;
+    const place = { ...parseTcpAddress(address, "tls"), backlog };
     const server = createServer({
       ...context,
       ...MUTUAL,
@@ -58,58 +46,28 @@ export class TlsTransport implements Transport {
       noDelay: true,
       keepAlive: true,
     });
-    server.on("secureConnection", (socket) => {
-      onConnection(new TcpConnection(socket, this.#connection_options, null));
-    });
+    server.on("secureConnection", (socket) =>
+      accept(this.#connection_options, onConnection, () => this.#connection(socket)),
+    );
     tellHandshakeErrors(server, "tls", onHandshakeError);
-    await listening(server, { host, port, backlog }, onAcceptError);
-    const bound = server.address();
-    return {
-      address: typeof bound === "object" ? formatTcpAddress(bound?.address, bound?.port, "tls") : "",
-      close: async () => {
-        if (server.listening) server.close();
-      },
-    };
+    return listening(server, "tls", place, onAcceptError);
   }
 
   async connect(address: string): Promise<Connection> {
-    const { host, port } = parseTcpAddress(address, "tls");
     const { connect_ms, context } = this.#options;
-    return new Promise((resolve, reject) => {
-      const socket = tlsConnect({ host, port, ...context, ...MUTUAL });
-      socket.setNoDelay(true).setKeepAlive(true);
-      const timer = setTimeout(
-        () => socket.destroy(new Error(`no TLS with ${address} within ${connect_ms} ms`)),
-        connect_ms,
-      );
-      socket.once("error", reject);
-      socket.once("close", () => {
-        clearTimeout(timer);
-        reject(new Error(`${address} ended the connection within the TLS handshake`));
-      });
-      socket.once("secureConnect", () => {
-        clearTimeout(timer);
-        socket.removeListener("error", reject);
-        resolve(new TcpConnection(socket, this.#connection_options, null));
-      });
-    });
+    const socket = tlsConnect({ ...parseTcpAddress(address, "tls"), ...context, ...MUTUAL });
+    socket.setNoDelay(true).setKeepAlive(true);
+    const limit = {
+      connect_ms,
+      late: `no TLS with ${address}`,
+      cut: `${address} ended the connection within the TLS handshake`,
+    };
+    return connecting(socket, "secureConnect", limit, () => this.#connection(socket));
   }
-}
 
-/** Listens; rejects where it cannot. Later errors go to `onError`. */
-export function listening(
-  server: NetServer,
-  place: { host: string; port: number; backlog: number },
-  onError: (error: Error) => void,
-): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(place, () => {
-      server.removeListener("error", reject);
-      server.on("error", onError);
-      resolve();
-    });
-  });
+  #connection(socket: Socket): Connection {
+    return new TcpCarrier(socket, null, "tls", this.#connection_options).connection;
+  }
 }
 
 /** A failed handshake costs its connection alone. A peer that just left has failed nothing. */

@@ -3,28 +3,17 @@ import { createServer as createTlsServer, Agent as TlsAgent } from "node:https";
 import type { Socket } from "node:net";
 import { WebSocket, WebSocketServer } from "ws";
 import { FRAME_LIMITS } from "../protocol/frames.ts";
-import type { Probe } from "../trace/tracer.ts";
-import { formatTcpAddress, parseTcpAddress } from "./address.ts";
+import { parseTcpAddress } from "./address.ts";
+import type { CarriedConnectionOptions } from "./carried-connection.ts";
 import type { Connection, Listener, Transport } from "./connection.ts";
-import { HANDSHAKE_FRAME_LIMITS } from "./handshake.ts";
-import { listening, MUTUAL, type TlsContext, tellHandshakeErrors } from "./tls.ts";
-import { WsConnection, type WsConnectionOptions } from "./ws-connection.ts";
+import { accept, connectionOptions, listening } from "./sockets.ts";
+import { MUTUAL, type TlsContext, type TlsOptions, tellHandshakeErrors } from "./tls.ts";
+import { WsCarrier } from "./ws-carrier.ts";
 
-export interface WsOptions {
+/** `handshake_ms`: a peer that has not become a websocket by then is dropped, too. */
+export interface WsOptions extends Omit<TlsOptions, "context"> {
   /** For `wss://`; null: `ws://`, in the clear. */
   readonly context: TlsContext | null;
-  readonly probe: Probe;
-  /** Connections that may wait to be accepted. */
-  readonly backlog: number;
-  /** A connection with more bytes than this waiting for its peer is destroyed. Absent: no bound here. */
-  readonly pending_bytes_max?: number;
-  /** How long connect() waits, ms. */
-  readonly connect_ms: number;
-  /** A peer that has not become a websocket by then is dropped. */
-  readonly handshake_ms: number;
-  readonly onAcceptError: (error: Error) => void;
-  /** Told of a peer that could not shake hands for TLS. */
-  readonly onHandshakeError: (peer: string, why: string) => void;
 }
 
 /** Messages are compressed by nobody, and no larger than on TCP. */
@@ -34,22 +23,18 @@ const REFUSED = "HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 
 /** Dask's `ws://` and `wss://` transports: a websocket at the path `/`. */
 export class WsTransport implements Transport {
   readonly #options: WsOptions;
-  readonly #connection_options: WsConnectionOptions;
+  readonly #connection_options: CarriedConnectionOptions;
+  readonly #scheme: "ws" | "wss";
 
   constructor(options: WsOptions) {
     this.#options = options;
-    this.#connection_options = {
-      scheme: options.context === null ? "ws" : "wss",
-      probe: options.probe,
-      inbox_limits: { frame_limits: FRAME_LIMITS, first_frame_limits: HANDSHAKE_FRAME_LIMITS },
-      pending_bytes_max: options.pending_bytes_max ?? Number.POSITIVE_INFINITY,
-    };
+    this.#connection_options = connectionOptions(options);
+    this.#scheme = options.context === null ? "ws" : "wss";
   }
 
   async listen(address: string, onConnection: (connection: Connection) => void): Promise<Listener> {
-    const { scheme } = this.#connection_options;
-    const { host, port } = parseTcpAddress(address, scheme);
     const { backlog, onAcceptError } = this.#options;
+    const place = { ...parseTcpAddress(address, this.#scheme), backlog };
     const server = this.#server();
     const upgrader = new WebSocketServer({ ...WEBSOCKET, noServer: true, clientTracking: false });
     server.on("upgrade", (request: IncomingMessage, socket: Socket, head: Buffer) => {
@@ -57,16 +42,15 @@ export class WsTransport implements Transport {
         socket.end(REFUSED);
         return;
       }
-      upgrader.handleUpgrade(request, socket, head, (ws) => {
-        onConnection(new WsConnection(ws, socket, this.#connection_options));
-      });
+      upgrader.handleUpgrade(request, socket, head, (ws) =>
+        accept(this.#connection_options, onConnection, () => this.#connection(ws, socket)),
+      );
     });
-    await listening(server, { host, port, backlog }, onAcceptError);
-    const bound = server.address();
+    const listener = await listening(server, this.#scheme, place, onAcceptError);
     return {
-      address: typeof bound === "object" ? formatTcpAddress(bound?.address, bound?.port, scheme) : "",
+      address: listener.address,
       close: async () => {
-        if (server.listening) server.close();
+        await listener.close();
         // Those that asked for something else than a websocket; websockets are no longer the server's.
         server.closeAllConnections();
       },
@@ -76,7 +60,7 @@ export class WsTransport implements Transport {
   async connect(address: string): Promise<Connection> {
     const { connect_ms, context } = this.#options;
     // Throws for what is no address, before the websocket's own reading of URLs.
-    parseTcpAddress(address, this.#connection_options.scheme);
+    parseTcpAddress(address, this.#scheme);
     const ws = new WebSocket(address, {
       ...WEBSOCKET,
       handshakeTimeout: connect_ms,
@@ -90,9 +74,13 @@ export class WsTransport implements Transport {
       });
       ws.once("open", () => {
         ws.removeListener("error", reject);
-        if (socket !== null) resolve(new WsConnection(ws, socket, this.#connection_options));
+        if (socket !== null) resolve(this.#connection(ws, socket));
       });
     });
+  }
+
+  #connection(ws: WebSocket, socket: Socket): Connection {
+    return new WsCarrier(ws, socket, this.#scheme, this.#connection_options).connection;
   }
 
   #server(): Server {

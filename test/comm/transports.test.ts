@@ -7,6 +7,8 @@ import { ProtocolError } from "../../src/protocol/errors.ts";
 import { type FramedMessage, frameMessage } from "../../src/protocol/frames.ts";
 import { decodeMessage, encodeMessage } from "../../src/protocol/message.ts";
 import { Serialized, WireMap, type WireValue } from "../../src/protocol/values.ts";
+import { type Phase, SPAN_PHASES } from "../../src/trace/phases.ts";
+import { Probe, type Tracer } from "../../src/trace/tracer.ts";
 import { contextOf, tlsTransport, wsTransport } from "./support/certificates.ts";
 
 interface Pair {
@@ -17,6 +19,7 @@ interface Pair {
 
 interface Options {
   readonly pending_bytes_max?: number;
+  readonly probe?: Probe;
 }
 
 const KINDS = [
@@ -76,6 +79,37 @@ function closed(connection: Connection): Promise<string> {
   return new Promise((resolve) => {
     connection.onClose = resolve;
   });
+}
+
+/** What a thread is at, as a tracer is told. */
+class Thread {
+  readonly #phases: (Phase | undefined)[] = [];
+  readonly tracer: Tracer = {
+    now: () => 0,
+    begin: (_cause, phase) => this.#phases.push(phase),
+    end: () => this.#leave(),
+    enter: (phase) => this.#phases.push(phase),
+    exit: () => this.#leave(),
+    swap: (phase) => this.#leave() + this.#phases.push(phase),
+    hop: () => {},
+    hops: () => {},
+  };
+
+  get depth(): number {
+    return this.#phases.length;
+  }
+
+  /** The name of the phase that time belongs to. */
+  get inside(): string {
+    const phase = this.#phases.at(-1);
+    return phase === undefined ? "nothing" : SPAN_PHASES[phase]!.name;
+  }
+
+  #leave(): number {
+    expect(this.depth).toBeGreaterThan(0);
+    this.#phases.pop();
+    return 0;
+  }
 }
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
@@ -259,6 +293,43 @@ describe.each(KINDS)("$name", ({ address, make }) => {
     expect(await end).toBe(false);
   });
 
+  test("a message that waits behind another of its chunk comes before the end, too", async () => {
+    const { near, far } = await open();
+    const story: string[] = [];
+    far.onMessage = (message) => {
+      story.push(String(decodeMessage(message)));
+      far.pause();
+    };
+    far.onClose = () => story.push("closed");
+    near.write([Buffer.concat([...messageOf("first"), ...messageOf("second")])]);
+    near.close();
+    await until(() => story.length === 1);
+    await turns(20);
+    expect(story).toEqual(["first"]);
+    far.resume();
+    await until(() => story.length === 3);
+    expect(story).toEqual(["first", "second", "closed"]);
+  });
+
+  test("who closes a connection that its peer has left is told of the end, whatever still waits", async () => {
+    const { near, far } = await open();
+    let count = 0;
+    far.onMessage = () => {
+      count++;
+      far.pause();
+    };
+    near.write([Buffer.concat([...messageOf("first"), ...messageOf("unheard")])]);
+    const near_end = closed(near);
+    near.close();
+    await near_end;
+    await until(() => count === 1);
+    await turns(20);
+    const end = closed(far);
+    far.close();
+    await end;
+    expect(count).toBe(1);
+  });
+
   test("an end before there is an owner is told to him", async () => {
     const { near, far } = await open();
     far.destroy("gone");
@@ -339,6 +410,59 @@ describe.each(KINDS)("$name", ({ address, make }) => {
     await handshakeAsListener(far);
     await turns(5);
     expect(await collect(far, 2)).toEqual(["first", "second"]);
+  });
+
+  test("the tracer knows what each callback of the owner's is called in", async () => {
+    const thread = new Thread();
+    const calls: string[] = [];
+    const transport = make({ probe: new Probe(thread.tracer) });
+    const accepted = new Promise<Connection>((resolve) => {
+      const onConnection = (connection: Connection): void => {
+        calls.push(`accepted in ${thread.inside}`);
+        resolve(connection);
+      };
+      transport.listen(address, onConnection).then(async (listener) => {
+        cleanup.push(() => listener.close());
+        const near = await transport.connect(listener.address);
+        cleanup.push(() => near.destroy("end of test"));
+        await handshakeAsConnector(near);
+        near.write(messageOf("hello"));
+        await turns(20);
+        await collect(near, 30);
+        near.close();
+      });
+    });
+    const far = await accepted;
+    await handshakeAsListener(far);
+    const drained = new Promise<void>((resolve) => {
+      far.onDrain = () => {
+        calls.push(`drained in ${thread.inside}`);
+        resolve();
+      };
+    });
+    const end = new Promise<void>((resolve) => {
+      far.onClose = () => {
+        calls.push(`closed in ${thread.inside}`);
+        resolve();
+      };
+    });
+    await new Promise<void>((resolve) => {
+      far.onMessage = () => {
+        calls.push(`message in ${thread.inside}`);
+        resolve();
+      };
+    });
+    const chunk = messageOf(Buffer.alloc(1_000_000));
+    for (let i = 0; i < 30; i++) far.write(chunk);
+    await Promise.all([drained, end]);
+    // How often it drains, and whether once before the message, is the kernel's matter.
+    expect([...new Set(calls)].sort()).toEqual([
+      "accepted in read",
+      "closed in nothing",
+      "drained in write",
+      "message in read",
+    ]);
+    await until(() => thread.depth === 0);
   });
 
   test("a connection that nobody listens for is refused", async () => {

@@ -17,11 +17,12 @@ interface Settings {
   readonly errors?: string[];
   readonly handshake_ms?: number;
   readonly pending_bytes_max?: number;
+  readonly probe?: Probe;
 }
 
-function optionsOf({ errors = [], handshake_ms = 5_000, pending_bytes_max }: Settings) {
+function optionsOf({ errors = [], handshake_ms = 5_000, pending_bytes_max, probe = new Probe() }: Settings) {
   return {
-    probe: new Probe(),
+    probe,
     backlog: 10,
     connect_ms: 5_000,
     handshake_ms,
