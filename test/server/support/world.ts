@@ -296,7 +296,7 @@ export async function nextValue(channel: Channel): Promise<WireValue> {
 export async function until(
   condition: () => boolean,
   what = "the condition",
-  limit_ms = 5_000,
+  limit_ms = 30_000,
 ): Promise<void> {
   const deadline_ms = performance.now() + limit_ms;
   while (!condition()) {
