@@ -1,3 +1,4 @@
+import { listOf } from "../../src/base/grouped.ts";
 import { ResultFolder } from "../../src/results/files.ts";
 import { writeSummary } from "../../src/results/folder.ts";
 import { machineFacts } from "../../src/results/machine.ts";
@@ -112,8 +113,7 @@ function* traceEvents(workload: Workload, timeline: Timeline, summary: Simulatio
   const rows = new Map<number, number[]>();
   for (const i of order) {
     const worker = timeline.worker[i]!;
-    const ends = rows.get(worker) ?? [];
-    rows.set(worker, ends);
+    const ends = listOf(rows, worker);
     const start_ns = timeline.start_ns[i]!;
     const free = ends.findIndex((end_ns) => end_ns <= start_ns);
     const row = free < 0 ? ends.length : free;

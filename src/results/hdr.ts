@@ -1,4 +1,5 @@
 import type { Histogram as LibraryHistogram } from "hdr-histogram-js";
+import { listOf } from "../base/grouped.ts";
 import { HISTOGRAM_VALUE_MAX, type Histogram } from "../trace/histogram.ts";
 import type { HistogramInterval } from "./input.ts";
 import { merged } from "./rows.ts";
@@ -60,7 +61,7 @@ export async function percentileDistributions(
   const { build } = await loadLibrary();
   const parts = new Map<string, Histogram[]>();
   for (const { histograms } of intervals) {
-    for (const [tag, histogram] of histograms) parts.set(tag, [...(parts.get(tag) ?? []), histogram]);
+    for (const [tag, histogram] of histograms) listOf(parts, tag).push(histogram);
   }
   const texts = new Map<string, string>();
   for (const [tag, list] of parts) {

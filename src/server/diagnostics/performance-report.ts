@@ -1,3 +1,4 @@
+import { grouped } from "../../base/grouped.ts";
 import { keySplit } from "../../base/key-split.ts";
 import { keyText } from "../../protocol/keys.ts";
 import { RawValue, toNumber, WireMap, type WireValue } from "../../protocol/values.ts";
@@ -130,16 +131,6 @@ function summary(
     ["Scheduler", `rsds ${server.version}`],
   ];
   return table(["", new Date(start_s * 1000).toISOString()], rows);
-}
-
-function grouped<T>(items: readonly T[], by: (item: T) => string): Map<string, T[]> {
-  const groups = new Map<string, T[]>();
-  for (const item of items) {
-    const group = groups.get(by(item));
-    if (group === undefined) groups.set(by(item), [item]);
-    else group.push(item);
-  }
-  return groups;
 }
 
 function byPrefix(actions: readonly Action[]): Html {

@@ -1,3 +1,4 @@
+import { listOf } from "../../base/grouped.ts";
 import { toNumber, WireMap, type WireValue } from "../../protocol/values.ts";
 
 /** Profiles as deep as Dask's own are at most; deeper ones come from nobody's thread. */
@@ -26,10 +27,7 @@ export function mergeProfiles(profiles: readonly WireMap[], depth = 0): WireMap 
     for (let i = 0; i < children.size; i++) {
       const child = children.values[i];
       if (!(child instanceof WireMap)) continue;
-      const name = children.keys[i]!;
-      const same = by_name.get(name);
-      if (same === undefined) by_name.set(name, [child]);
-      else same.push(child);
+      listOf(by_name, children.keys[i]!).push(child);
     }
   }
   return WireMap.of({

@@ -1,3 +1,4 @@
+import { listOf } from "../../base/grouped.ts";
 import type { TaskId } from "../../base/ids.ts";
 import { type KeyBytes, keyText } from "../../protocol/keys.ts";
 import { toNumber, WireMap, type WireValue } from "../../protocol/values.ts";
@@ -54,10 +55,7 @@ export class WorkerQuestions {
       seen.add(task);
       if (this.#inspector.state(task) === "waiting") stack.push(...this.#inspector.dependencies(task));
       const worker = this.#inspector.processingOn(task);
-      if (worker === null) continue;
-      const tasks = found.get(worker);
-      if (tasks === undefined) found.set(worker, [task]);
-      else tasks.push(task);
+      if (worker !== null) listOf(found, worker).push(task);
     }
     return found;
   }

@@ -1,3 +1,4 @@
+import { listOf } from "../../base/grouped.ts";
 import type { TaskId } from "../../base/ids.ts";
 import type { Machine, Timer } from "../../base/machine.ts";
 import { MEMORY } from "../../core/states.ts";
@@ -169,8 +170,8 @@ export class MemoryManager {
     const copies = new Map<WorkerPeer, TaskId[]>();
     const drops = new Map<WorkerPeer, TaskId[]>();
     for (const [task, pending] of this.pending) {
-      for (const peer of pending.copies) listed(copies, peer).push(task);
-      for (const peer of pending.drops) listed(drops, peer).push(task);
+      for (const peer of pending.copies) listOf(copies, peer).push(task);
+      for (const peer of pending.drops) listOf(drops, peer).push(task);
     }
     const stimulus_id = `active_memory_manager-${machine.wall_ms() / 1000}`;
     for (const [peer, tasks] of copies) {
@@ -278,12 +279,4 @@ export class RetireWorker implements MemoryPolicy {
     const { replicas } = inspector.books;
     return cluster.hasWhat(this.peer).every((key) => !replicas.isSingle(inspector.find(key)));
   }
-}
-
-function listed<K, V>(map: Map<K, V[]>, key: K): V[] {
-  const known = map.get(key);
-  if (known !== undefined) return known;
-  const fresh: V[] = [];
-  map.set(key, fresh);
-  return fresh;
 }

@@ -1,3 +1,4 @@
+import { grouped } from "../../base/grouped.ts";
 import type { TaskId } from "../../base/ids.ts";
 import type { KeyBytes } from "../../protocol/keys.ts";
 import { WireMap, type WireValue } from "../../protocol/values.ts";
@@ -207,14 +208,4 @@ export class Rebalance {
     const [senders, recipients] = [counts(leaving), counts(arriving)];
     context.events.publish(["all"], WireMap.of({ action: "rebalance", senders, recipients, moved_keys }));
   }
-}
-
-function grouped<T, K>(items: readonly T[], key: (item: T) => K): Map<K, T[]> {
-  const groups = new Map<K, T[]>();
-  for (const item of items) {
-    const group = groups.get(key(item));
-    if (group === undefined) groups.set(key(item), [item]);
-    else group.push(item);
-  }
-  return groups;
 }

@@ -1,3 +1,4 @@
+import { listOf } from "../../base/grouped.ts";
 import { NONE } from "../../base/ids.ts";
 import { FLAG_LONG_RUNNING } from "../../core/task-table.ts";
 import { toNumber, WireMap, type WireValue } from "../../protocol/values.ts";
@@ -150,10 +151,7 @@ export class Scaling {
     for (const pair of answer) {
       const [address, number] = Array.isArray(pair) ? pair : [];
       const peer = cluster.workers.get(String(address));
-      if (peer === undefined) continue;
-      const members = groups.get(toNumber(number) ?? 0) ?? [];
-      members.push(peer);
-      groups.set(toNumber(number) ?? 0, members);
+      if (peer !== undefined) listOf(groups, toNumber(number) ?? 0).push(peer);
     }
     return [...groups.values()];
   }

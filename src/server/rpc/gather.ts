@@ -1,3 +1,4 @@
+import { listOf } from "../../base/grouped.ts";
 import { ProtocolError } from "../../protocol/errors.ts";
 import type { KeyBytes } from "../../protocol/keys.ts";
 import { WireMap, type WireValue } from "../../protocol/values.ts";
@@ -97,9 +98,7 @@ function plan(
     } else {
       // By turns among the holders: keys that lie on several are shared out.
       const address = ready[turn++ % ready.length] ?? "";
-      const wanted = requests.get(address);
-      if (wanted === undefined) requests.set(address, [key]);
-      else wanted.push(key);
+      listOf(requests, address).push(key);
     }
   }
   return { requests, busy };

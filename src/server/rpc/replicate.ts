@@ -1,3 +1,4 @@
+import { listOf } from "../../base/grouped.ts";
 import { type KeyBytes, keyText } from "../../protocol/keys.ts";
 import { RawValue, WireMap, type WireValue } from "../../protocol/values.ts";
 import type { WorkerPeer } from "../peers/cluster.ts";
@@ -128,10 +129,7 @@ function nextCopies(
     for (let i = 0; i < wanted; i++) {
       // From another place for each key, so that the copies of many keys are shared out.
       const peer = candidates[(turn + i) % candidates.length];
-      if (peer === undefined) continue;
-      const list = copies.get(peer);
-      if (list === undefined) copies.set(peer, [key]);
-      else list.push(key);
+      if (peer !== undefined) listOf(copies, peer).push(key);
     }
   });
   return copies;
@@ -144,10 +142,7 @@ function dropExtraCopies(keys: readonly KeyBytes[], plan: Plan, context: RpcCont
     const holders = new Set(cluster.holders(key) ?? []);
     const here = plan.workers().filter((peer) => holders.has(peer.address));
     for (const peer of here.slice(plan.n)) {
-      if (!cluster.dropReplica(key, peer)) continue;
-      const list = dropped.get(peer);
-      if (list === undefined) dropped.set(peer, [key]);
-      else list.push(key);
+      if (cluster.dropReplica(key, peer)) listOf(dropped, peer).push(key);
     }
   }
   const stimulus_id = context.registration.workers.stimulus("replicate");

@@ -1,3 +1,4 @@
+import { listOf } from "../../base/grouped.ts";
 import type { KeyBytes } from "../../protocol/keys.ts";
 import { RawValue, toNumber, WireMap, type WireValue } from "../../protocol/values.ts";
 import type { OutsideData, WorkerPeer } from "../peers/cluster.ts";
@@ -143,10 +144,7 @@ async function deal(
   keys.forEach((key, i) => {
     const address = workers[(offset + i) % workers.length]?.address ?? "";
     holders.set(keyId(key), [address]);
-    const share = shares.get(address);
-    const value = values[i] ?? null;
-    if (share === undefined) shares.set(address, [[key, value]]);
-    else share.push([key, value]);
+    listOf(shares, address).push([key, values[i] ?? null]);
   });
   const sizes = new Map<string, number>();
   const sent = [...shares].map(async ([address, share]) => {
