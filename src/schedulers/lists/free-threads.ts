@@ -1,13 +1,6 @@
 import type { TaskId, WorkerId } from "../../base/ids.ts";
 import { Prng } from "../../base/prng.ts";
-import {
-  type ClusterView,
-  type OrderSink,
-  type PlacementSink,
-  type Policy,
-  type PolicyWatch,
-  UNWATCHED,
-} from "../policy.ts";
+import type { ClusterView, OrderSink, PlacementSink, Policy, PolicyWatch } from "../policy.ts";
 import { TransferCost } from "../transfer-cost.ts";
 import { type EstimateSettings, MeasuredEstimates, type TaskEstimates } from "./estimates.ts";
 import { inputCount, inputWorkers, willFetch } from "./input-workers.ts";
@@ -55,15 +48,7 @@ export class FreeThreadsPolicy implements Policy {
   readonly watch = (view: ClusterView): PolicyWatch => {
     const estimates = new MeasuredEstimates(view, this.#settings);
     this.#estimates = estimates;
-    return {
-      ...UNWATCHED,
-      ...estimates.watch,
-      taskWaiting: (task) => this.#levels.taskWaiting(task),
-      taskForgotten: (task) => {
-        estimates.watch.taskForgotten(task);
-        this.#levels.taskForgotten(task);
-      },
-    };
+    return this.#levels.watch(estimates.watch);
   };
 
   readonly order = (view: ClusterView, sink: OrderSink): void =>

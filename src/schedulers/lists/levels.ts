@@ -1,7 +1,7 @@
 import { NONE, type TaskId } from "../../base/ids.ts";
 import { grown, IntStack } from "../../base/typed-arrays.ts";
-import type { ClusterView, OrderSink } from "../policy.ts";
-import type { TaskEstimates } from "./estimates.ts";
+import { type ClusterView, type OrderSink, type PolicyWatch, UNWATCHED } from "../policy.ts";
+import type { EstimateWatch, TaskEstimates } from "./estimates.ts";
 
 /** Of the levels of a task's consumers MCP compares so many. */
 const CONSUMERS_COMPARED = 16;
@@ -36,14 +36,27 @@ export class LevelOrder {
     this.#kind = kind;
   }
 
-  taskWaiting(task: TaskId): void {
+  /** The watch of a policy: the levels follow the tasks beside what its estimates follow. */
+  watch(estimates: EstimateWatch & Partial<PolicyWatch>): PolicyWatch {
+    return {
+      ...UNWATCHED,
+      ...estimates,
+      taskWaiting: (task) => this.#taskWaiting(task),
+      taskForgotten: (task) => {
+        estimates.taskForgotten(task);
+        this.#taskForgotten(task);
+      },
+    };
+  }
+
+  #taskWaiting(task: TaskId): void {
     if (task >= this.#level.length) this.#grow(task);
     if (!Number.isNaN(this.#level[task]!) || this.#is_fresh[task] === 1) return;
     this.#is_fresh[task] = 1;
     this.#fresh.push(task);
   }
 
-  taskForgotten(task: TaskId): void {
+  #taskForgotten(task: TaskId): void {
     if (task >= this.#level.length) return;
     this.#level[task] = Number.NaN;
     // Its number may be another's by the time that the rest is levelled.

@@ -36,14 +36,7 @@ export class ListPolicy implements Policy {
   readonly watch = (view: ClusterView): PolicyWatch => {
     const starts = new EarliestStart(view, this.#settings);
     this.#starts = starts;
-    return {
-      ...starts.watch,
-      taskWaiting: (task) => this.#levels.taskWaiting(task),
-      taskForgotten: (task) => {
-        starts.watch.taskForgotten(task);
-        this.#levels.taskForgotten(task);
-      },
-    };
+    return this.#levels.watch(starts.watch);
   };
 
   readonly order = (view: ClusterView, sink: OrderSink): void =>

@@ -1,12 +1,5 @@
 import type { WorkerId } from "../../base/ids.ts";
-import {
-  type ClusterView,
-  type OrderSink,
-  type PlacementSink,
-  type Policy,
-  type PolicyWatch,
-  UNWATCHED,
-} from "../policy.ts";
+import type { ClusterView, OrderSink, PlacementSink, Policy, PolicyWatch } from "../policy.ts";
 import { type EstimateSettings, MeasuredEstimates } from "./estimates.ts";
 import { LevelOrder } from "./levels.ts";
 
@@ -32,18 +25,10 @@ export class SinglePolicy implements Policy {
   readonly watch = (view: ClusterView): PolicyWatch => {
     const estimates = new MeasuredEstimates(view, this.#settings);
     this.#estimates = estimates;
-    return {
-      ...UNWATCHED,
-      ...estimates.watch,
-      taskWaiting: (task) => this.#levels.taskWaiting(task),
-      taskForgotten: (task) => {
-        estimates.watch.taskForgotten(task);
-        this.#levels.taskForgotten(task);
-      },
-      workerRuns: () => {
-        this.#largest = null;
-      },
+    const workerRuns = (): void => {
+      this.#largest = null;
     };
+    return { ...this.#levels.watch(estimates.watch), workerRuns };
   };
 
   readonly order = (view: ClusterView, sink: OrderSink): void =>
