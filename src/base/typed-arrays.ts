@@ -20,6 +20,13 @@ export function grown<T extends Growable & { fill(value: number, start: number):
   return next;
 }
 
+/** {@link grown}, or for a smaller capacity a copy of the first elements. */
+export function resized<
+  T extends Growable & { fill(value: number, start: number): unknown; slice(start: number, end: number): T },
+>(old: T, capacity: number, fill = 0): T {
+  return capacity < old.length ? old.slice(0, capacity) : grown(old, capacity, fill);
+}
+
 /** The same bytes, to be read and written four at a time: for tens of bytes nothing else is as quick. */
 export function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -120,6 +120,18 @@ export class Books {
     return this.intern(viewOf(key), 0, key.length);
   }
 
+  /**
+   * Gives back what tables of more than `tasks_kept` tasks take, a power of two, once there are no tasks at all: they
+   * double as they fill, and would stay as large as they have ever been. False: there are some, or messages that name one.
+   */
+  trim(tasks_kept: number): boolean {
+    if (!this.tasks.trim(tasks_kept)) return false;
+    this.keys.trim(tasks_kept);
+    this.edges.trim(tasks_kept);
+    for (const relation of [this.replicas, this.wants, this.needs]) relation.trim(tasks_kept);
+    return true;
+  }
+
   /** The single place that writes a task's state. */
   setState(task: TaskId, to: number): void {
     const from = this.tasks.state[task]!;

@@ -1,5 +1,5 @@
 import { NONE, type TaskId } from "../base/ids.ts";
-import { grown } from "../base/typed-arrays.ts";
+import { grown, resized } from "../base/typed-arrays.ts";
 
 /** Blocks up to this many edges are reused by exact size through a linked free list. */
 const SMALL = 16;
@@ -89,6 +89,15 @@ export class Edges {
     this.#free(first, count);
   }
 
+  /** Gives back what more than `tasks_kept` tasks and twice as many edges needed. Only while there are neither. */
+  trim(tasks_kept: number): void {
+    if (this.dependency.length > 2 * tasks_kept) this.#resize(2 * tasks_kept);
+    if (this.first.length <= tasks_kept) return;
+    this.first = resized(this.first, tasks_kept);
+    this.count = resized(this.count, tasks_kept);
+    this.dependents = resized(this.dependents, tasks_kept);
+  }
+
   /** The first breach of its own structure, or null: for validate(), which walks everything. */
   breach(): string | null {
     let owned = 0;
@@ -138,13 +147,16 @@ export class Edges {
     const first = this.#top;
     this.#top += count;
     if (this.#top > this.dependency.length) {
-      const capacity = Math.max(this.#top, this.dependency.length * 2);
-      this.dependency = grown(this.dependency, capacity);
-      this.dependent = grown(this.dependent, capacity);
-      this.next = grown(this.next, capacity);
-      this.#previous = grown(this.#previous, capacity);
+      this.#resize(Math.max(this.#top, this.dependency.length * 2));
     }
     return first;
+  }
+
+  #resize(edges: number): void {
+    this.dependency = resized(this.dependency, edges);
+    this.dependent = resized(this.dependent, edges);
+    this.next = resized(this.next, edges);
+    this.#previous = resized(this.#previous, edges);
   }
 
   #free(first: number, count: number): void {

@@ -1,5 +1,5 @@
 import { NONE, type TaskId } from "../base/ids.ts";
-import { grown, viewOf } from "../base/typed-arrays.ts";
+import { resized, viewOf } from "../base/typed-arrays.ts";
 
 const CHUNK_BYTES = 1 << 20;
 /** A table of up to so many slots (1 MiB) does not shrink: graph after graph would rehash it up and down. */
@@ -112,7 +112,7 @@ export class KeyTable {
 
   /** Gives the bytes that were not found just now to `id`. */
   insertProbed(id: TaskId, view: DataView, start: number, end: number): void {
-    if (id >= this.#hash.length) this.#growColumns(id + 1);
+    if (id >= this.#hash.length) this.#resizeColumns(Math.max(id + 1, this.#hash.length * 2));
     this.#slots[this.#probed_slot] = id;
     this.#hash[id] = this.#probed_hash;
     this.#store(id, view, start, end);
@@ -151,6 +151,12 @@ export class KeyTable {
       this.#chunks[index] = null;
       this.#free_chunks.push(index);
     }
+  }
+
+  /** Gives back what more than `keys_kept` keys needed. Only while there are none, and no bytes of any. */
+  trim(keys_kept: number): void {
+    if (this.#hash.length > keys_kept) this.#resizeColumns(keys_kept);
+    if (this.#mask >= 4 * keys_kept) this.#rehash(4 * keys_kept);
   }
 
   byteLength(id: TaskId): number {
@@ -221,12 +227,11 @@ export class KeyTable {
     }
   }
 
-  #growColumns(needed: number): void {
-    const capacity = Math.max(needed, this.#hash.length * 2);
-    this.#hash = grown(this.#hash, capacity);
-    this.#chunk = grown(this.#chunk, capacity);
-    this.#offset = grown(this.#offset, capacity);
-    this.#length = grown(this.#length, capacity);
+  #resizeColumns(capacity: number): void {
+    this.#hash = resized(this.#hash, capacity);
+    this.#chunk = resized(this.#chunk, capacity);
+    this.#offset = resized(this.#offset, capacity);
+    this.#length = resized(this.#length, capacity);
   }
 }
 

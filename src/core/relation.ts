@@ -1,5 +1,5 @@
 import { NONE, type TaskId } from "../base/ids.ts";
-import { grown } from "../base/typed-arrays.ts";
+import { grown, resized } from "../base/typed-arrays.ts";
 
 /** A list longer than this gets an index, so that a datum with many holders is not searched link by link. */
 const WALK_MAX = 24;
@@ -128,6 +128,14 @@ export class Relation {
     }
   }
 
+  /** Gives back what more than `tasks_kept` tasks and as many records needed. Only while there are neither. */
+  trim(tasks_kept: number): void {
+    this.#top = 0;
+    this.#free = NONE;
+    if (this.task.length > tasks_kept) this.#resize(tasks_kept);
+    if (this.first_of_task.length > tasks_kept) this.first_of_task = resized(this.first_of_task, tasks_kept);
+  }
+
   /** The first breach of its own structure, or null: for validate(), which walks everything. */
   breach(): string | null {
     let free = 0;
@@ -180,16 +188,19 @@ export class Relation {
       return free;
     }
     if (this.#top === this.task.length) {
-      const capacity = this.#top * 2;
-      this.task = grown(this.task, capacity);
-      this.owner = grown(this.owner, capacity);
-      this.next_of_task = grown(this.next_of_task, capacity);
-      this.next_of_owner = grown(this.next_of_owner, capacity);
-      this.tally = grown(this.tally, capacity);
-      this.#previous_of_task = grown(this.#previous_of_task, capacity);
-      this.#previous_of_owner = grown(this.#previous_of_owner, capacity);
+      this.#resize(this.#top * 2);
     }
     return this.#top++;
+  }
+
+  #resize(records: number): void {
+    this.task = resized(this.task, records);
+    this.owner = resized(this.owner, records);
+    this.next_of_task = resized(this.next_of_task, records);
+    this.next_of_owner = resized(this.next_of_owner, records);
+    this.tally = resized(this.tally, records);
+    this.#previous_of_task = resized(this.#previous_of_task, records);
+    this.#previous_of_owner = resized(this.#previous_of_owner, records);
   }
 
   #indexTask(task: TaskId): void {

@@ -1,5 +1,5 @@
 import { NONE, type TaskId } from "../base/ids.ts";
-import { grown } from "../base/typed-arrays.ts";
+import { resized } from "../base/typed-arrays.ts";
 import type { StampSink } from "../trace/stamp-sink.ts";
 import { PAYLOAD_NONE, type Payload, Segments } from "./payloads.ts";
 import { FORGOTTEN, RELEASED } from "./states.ts";
@@ -86,7 +86,7 @@ export class TaskTable {
   /** A fresh task in state released, without a run_spec. */
   create(): TaskId {
     const task = this.#free.length > 0 ? this.#free.pop()! : this.#top++;
-    if (task >= this.capacity) this.#grow();
+    if (task >= this.capacity) this.#resize(this.capacity * 2);
     this.state[task] = RELEASED;
     this.flags[task] = 0;
     this.waiting_on[task] = 0;
@@ -141,6 +141,13 @@ export class TaskTable {
       this.#free = [];
       this.#top = 0;
     }
+  }
+
+  /** Gives back what more than `tasks_kept` needed, if there is no task at all and no message that names one. */
+  trim(tasks_kept: number): boolean {
+    if (this.#top > 0 || this.#retired.length > 0) return false;
+    if (this.capacity > tasks_kept) this.#resize(tasks_kept);
+    return true;
   }
 
   setPayload(task: TaskId, payload: Payload): void {
@@ -200,32 +207,31 @@ export class TaskTable {
     return live === this.#live ? null : `${live} tasks, counted ${this.#live}`;
   }
 
-  #grow(): void {
-    const capacity = this.capacity * 2;
-    this.state = grown(this.state, capacity, FORGOTTEN);
-    this.flags = grown(this.flags, capacity);
-    this.waiting_on = grown(this.waiting_on, capacity);
-    this.waiters = grown(this.waiters, capacity);
-    this.processing_on = grown(this.processing_on, capacity);
-    this.next_processing = grown(this.next_processing, capacity);
-    this.previous_processing = grown(this.previous_processing, capacity);
-    this.run_id = grown(this.run_id, capacity);
-    this.nbytes = grown(this.nbytes, capacity);
-    this.type = grown(this.type, capacity);
-    this.user_priority = grown(this.user_priority, capacity);
-    this.generation = grown(this.generation, capacity);
-    this.order = grown(this.order, capacity);
-    this.retries = grown(this.retries, capacity);
-    this.suspicious = grown(this.suspicious, capacity);
-    this.stamp_ns = grown(this.stamp_ns, capacity);
-    this.sequence = grown(this.sequence, capacity);
-    this.payload_kind = grown(this.payload_kind, capacity);
-    this.payload_segment = grown(this.payload_segment, capacity);
-    this.payload_offset = grown(this.payload_offset, capacity);
-    this.payload_header_bytes = grown(this.payload_header_bytes, capacity);
-    this.payload_body_bytes = grown(this.payload_body_bytes, capacity);
-    this.payload_frames = grown(this.payload_frames, capacity);
-    this.#pins = grown(this.#pins, capacity);
+  #resize(capacity: number): void {
+    this.state = resized(this.state, capacity, FORGOTTEN);
+    this.flags = resized(this.flags, capacity);
+    this.waiting_on = resized(this.waiting_on, capacity);
+    this.waiters = resized(this.waiters, capacity);
+    this.processing_on = resized(this.processing_on, capacity);
+    this.next_processing = resized(this.next_processing, capacity);
+    this.previous_processing = resized(this.previous_processing, capacity);
+    this.run_id = resized(this.run_id, capacity);
+    this.nbytes = resized(this.nbytes, capacity);
+    this.type = resized(this.type, capacity);
+    this.user_priority = resized(this.user_priority, capacity);
+    this.generation = resized(this.generation, capacity);
+    this.order = resized(this.order, capacity);
+    this.retries = resized(this.retries, capacity);
+    this.suspicious = resized(this.suspicious, capacity);
+    this.stamp_ns = resized(this.stamp_ns, capacity);
+    this.sequence = resized(this.sequence, capacity);
+    this.payload_kind = resized(this.payload_kind, capacity);
+    this.payload_segment = resized(this.payload_segment, capacity);
+    this.payload_offset = resized(this.payload_offset, capacity);
+    this.payload_header_bytes = resized(this.payload_header_bytes, capacity);
+    this.payload_body_bytes = resized(this.payload_body_bytes, capacity);
+    this.payload_frames = resized(this.payload_frames, capacity);
+    this.#pins = resized(this.#pins, capacity);
     this.capacity = capacity;
   }
 }

@@ -11,6 +11,7 @@ import type { Probe } from "../trace/tracer.ts";
 import { UnpackError } from "../unpacker/graph.ts";
 import { UnpackerPool } from "../unpacker/unpacker.ts";
 import { restrictionHandlers } from "./control/restrictions.ts";
+import { SpareTables } from "./control/spare-tables.ts";
 import { UnrunnableTasks } from "./control/unrunnable.ts";
 import { CoreCluster, serializedException } from "./core-cluster.ts";
 import { Diagnostics } from "./diagnostics/diagnostics.ts";
@@ -92,6 +93,7 @@ export class SchedulerServer {
   /** The process that decides where tasks go, if another does. */
   readonly external: PolicyProcess | null;
   #unrunnable: UnrunnableTasks | null = null;
+  #spare_tables: SpareTables | null = null;
   readonly hops: HopBook;
   readonly transport: Transport;
   readonly finished: Promise<string>;
@@ -204,6 +206,8 @@ export class SchedulerServer {
             events: this.peers.context.events,
           });
     this.#unrunnable?.start();
+    this.#spare_tables = new SpareTables(scheduler.books, machine);
+    this.#spare_tables.start();
     this.python.table = this.peers.handlers;
     this.python.attach(this.peers.context);
     const { workers, clients } = this.peers.context.registration;
@@ -335,6 +339,7 @@ export class SchedulerServer {
     this.diagnostics.close();
     this.memory.close();
     this.#unrunnable?.close();
+    this.#spare_tables?.close();
     await this.external?.close();
     await this.python.close();
     await this.#unpacker?.close();

@@ -34,6 +34,8 @@ export class Chaos {
         });
         i--;
       } else this.#take(steps[i]!);
+      // As a server does that has nothing to do.
+      this.world.scheduler.books.trim(4);
     }
   }
 

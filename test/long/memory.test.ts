@@ -9,6 +9,8 @@ import { Inspected } from "./support/inspected.ts";
 const support = (name: string): string => fileURLToPath(new URL(`support/${name}`, import.meta.url));
 const MIB = 2 ** 20;
 const SILENT_MS = 120_000;
+/** Tables are given back when nothing happened for a while (SpareTables of src/server/control). */
+const QUIET_MS = 2500;
 
 let cluster: RealCluster;
 beforeEach(() => {
@@ -35,6 +37,7 @@ test("100 rounds of a graph of 10,000 tasks leave nothing behind", async () => {
   for (const round of [10, rounds]) {
     await client.waitFor(`round ${round}`, () => client.stdout.includes(`round ${round}\n`), 900_000);
     await expect.poll(tasksKnown, { timeout: 10_000 }).toBe(0);
+    await sleep(QUIET_MS);
     bytes.push(await inspected.memoryBytes());
     writeFileSync(join(cluster.folder, `${round}`), "");
   }
