@@ -84,10 +84,18 @@ export class UnpackerChild {
     return this.#job !== null;
   }
 
-  /** Only for a child that is not busy. Before the hello the job waits for it. */
+  /** Only for a child that is not busy. Before the hello the job waits for it, unless it is {@link takeBack taken back}. */
   start(job: ChildJob): void {
     this.#job = job;
     if (this.hello !== null) this.#begin(job, this.hello);
+  }
+
+  /** The job that waits for the hello, for another child that is ready now; null: there is none. */
+  takeBack(): ChildJob | null {
+    if (this.hello !== null) return null;
+    const job = this.#job;
+    this.#job = null;
+    return job;
   }
 
   /** A message of the job at hand: the child, which waited, works again. */

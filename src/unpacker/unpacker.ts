@@ -213,14 +213,26 @@ export class UnpackerPool {
   }
 
   #dispatch(): void {
-    while (this.#queue.length > 0 && !this.#closed) {
-      const child = [...this.#children].find((candidate) => !candidate.busy) ?? this.#grow();
-      if (child === null) return;
-      const job = this.#queue.shift();
+    while (!this.#closed) {
+      const free = [...this.#children].filter((child) => !child.busy);
+      const ready = free.find((child) => child.hello !== null);
+      const job = (ready === undefined ? null : this.#takeBack()) ?? this.#queue[0];
       if (job === undefined) return;
+      const child = ready ?? free[0] ?? this.#grow();
+      if (child === null) return;
+      if (job === this.#queue[0]) this.#queue.shift();
       clearTimeout(this.#spare.get(child));
       child.start(job);
     }
+  }
+
+  /** The job that has waited longest for a process to start, which takes a second or more. */
+  #takeBack(): ChildJob | null {
+    for (const child of this.#children) {
+      const job = child.takeBack();
+      if (job !== null) return job;
+    }
+    return null;
   }
 
   #endLater(child: UnpackerChild): void {

@@ -123,6 +123,23 @@ describe.each(RELEASES)("with graphs of %s that do not unpack", (release) => {
     expect((await hanging).code).toBe("CLOSED");
   });
 
+  test("a graph does not wait for a second process to start where the first one is free before", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "rsds-unpacker-"));
+    try {
+      // The first process starts as ever, each other one takes a minute.
+      const script = join(folder, "python");
+      const text = `#!/bin/sh\nmkdir ${folder}/first 2>/dev/null || exec sleep 60\nexec ${pythonOf(release)} "$@"\n`;
+      writeFileSync(script, text, { mode: 0o755 });
+      const pool = poolOf({ python: script, size_max: 2 });
+      const first = expectWorks(pool, caseOf("submit"));
+      const second = expectWorks(pool, caseOf("submit"));
+      expect(pool.pids).toHaveLength(2);
+      await Promise.all([first, second]);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
   test("processes beyond those that stay end when nothing needs them", async () => {
     const pool = poolOf({ python: pythonOf(release), size_max: 3, spare_ms_max: 50 });
     pool.prepare(5);
