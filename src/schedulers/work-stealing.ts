@@ -87,12 +87,16 @@ export class WorkStealingPolicy implements Policy {
     let best_free = false;
     let best_cost = Number.POSITIVE_INFINITY;
     let best_load = Number.POSITIVE_INFINITY;
+    let equal = 0;
     for (const worker of few) {
       const load = view.load(worker) / view.threads(worker);
       const free = load < 1;
       const cost = this.#cost.of(task, worker, view);
       if (best_free && !free) continue;
-      if (free === best_free && (cost > best_cost || (cost === best_cost && load >= best_load))) continue;
+      if (free === best_free && (cost > best_cost || (cost === best_cost && load > best_load))) continue;
+      // Of equal ones by lot: a task that asks to be placed anew must not come back to where it was for ever.
+      equal = free === best_free && cost === best_cost && load === best_load ? equal + 1 : 1;
+      if (equal > 1 && this.#prng.below(equal) > 0) continue;
       best = worker;
       best_free = free;
       best_cost = cost;

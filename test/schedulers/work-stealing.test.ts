@@ -194,6 +194,19 @@ describe("balancing", () => {
     expect(asked(world, 0)).toBe(0);
   });
 
+  test("draws lots among equal workers that a task may run on: one that asks to be placed anew comes elsewhere", () => {
+    const world = new World({ policy: new WorkStealingPolicy(1) });
+    for (const number of [0, 1, 2]) world.join(number);
+    world.submit({ a: [] }, { restrictions: { a: { workers: new Set(["w0", "w2"]) } } });
+    const seen = new Set<number>();
+    for (let i = 0; i < 30; i++) {
+      const on = world.workerOf("a");
+      seen.add(on);
+      world.say(on, { op: "reschedule", key: "a" });
+    }
+    expect([...seen].sort()).toEqual([0, 2]);
+  });
+
   test("measures loads by threads, not by heads", () => {
     const world = new World({ policy: new WorkStealingPolicy(1), prompt: false });
     world.join(0, { threads: 8 });
