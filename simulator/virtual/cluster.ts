@@ -3,6 +3,7 @@ import { type ClientId, NONE, type TaskId, type WorkerId } from "../../src/base/
 import { Prng } from "../../src/base/prng.ts";
 import type { Outbox } from "../../src/core/outbox.ts";
 import { Scheduler } from "../../src/core/scheduler.ts";
+import { DEFAULT_DASK_SETTINGS } from "../../src/schedulers/dask/settings.ts";
 import { createPolicy } from "../../src/schedulers/index.ts";
 import { EventHeap } from "../clock/event-heap.ts";
 import { type TransferModel, transferModel } from "../network/models.ts";
@@ -74,7 +75,11 @@ export class VirtualCluster implements Outbox {
       start_ns: empty(),
       stop_ns: empty(),
     };
-    const policy = createPolicy(options.scheduler, seed);
+    const policy = createPolicy(options.scheduler, seed, {
+      ...DEFAULT_DASK_SETTINGS,
+      // What workers would measure and tell: a policy that weighs transfers knows what they cost.
+      bandwidth: options.network === "instant" ? Number.POSITIVE_INFINITY : options.bandwidth,
+    });
     this.scheduler = new Scheduler({ policy, outbox: this, key_seed: 1 });
     const { books } = this.scheduler;
     for (let i = 0; i < options.workers; i++) {

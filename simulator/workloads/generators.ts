@@ -1,6 +1,6 @@
 import { Prng } from "../../src/base/prng.ts";
-import { orderGraph } from "../../src/ordering/index.ts";
-import { sinks, type Workload } from "./workload.ts";
+import { inPriorityOrder } from "./priority-order.ts";
+import type { Workload } from "./workload.ts";
 
 /** Sizes and durations are those that the RSDS paper measured on its graphs. */
 const MERGE = { duration_us: 6, nbytes: 28 };
@@ -46,7 +46,7 @@ export function tree(name: string, exponent: number): Workload {
   for (let e = 0; e < tasks - 1; e++) deps[e] = e;
   for (let id = roots; id < tasks; id++) offsets[id + 1] = 2 * (id - roots + 1);
   return {
-    ...inPriorityOrder(name, "add", { dependency_offsets: offsets, dependency_ids: deps }),
+    ...inPriorityOrder(name, { dependency_offsets: offsets, dependency_ids: deps }, (id) => `add-${id}`),
     durations_us: new Float64Array(tasks).fill(TREE.duration_us),
     nbytes: new Float64Array(tasks).fill(TREE.nbytes),
   };
@@ -80,7 +80,7 @@ export function random(name: string, tasks: number, seed: number): Workload {
     nbytes[id] = Math.floor(28 * (2 ** 20 / 28) ** prng.unit());
   }
   const graph = { dependency_offsets: offsets, dependency_ids: Uint32Array.from(deps) };
-  return { ...inPriorityOrder(name, "random", graph), durations_us, nbytes };
+  return { ...inPriorityOrder(name, graph, (id) => `random-${id}`), durations_us, nbytes };
 }
 
 /** Dependencies of one task on the layer `before` … `start` − 1; no id twice. */
@@ -91,41 +91,4 @@ function drawDependencies(prng: Prng, before: number, start: number, deps: numbe
     const dep = prng.below(16) === 0 ? prng.below(start) : before + prng.below(start - before);
     if (deps.indexOf(dep, first) < 0) deps.push(dep);
   }
-}
-
-/** The same graph with ids in the order of their priorities, as recorded graphs have them. */
-function inPriorityOrder(
-  name: string,
-  prefix: string,
-  graph: { dependency_offsets: Uint32Array; dependency_ids: Uint32Array },
-): Workload {
-  const { dependency_offsets: old_offsets, dependency_ids: old_ids } = graph;
-  const tasks = old_offsets.length - 1;
-  const digits = String(tasks).length;
-  const priorities = orderGraph({
-    count: tasks,
-    dependency_offsets: old_offsets,
-    dependencies: old_ids,
-    text: (id) => String(id).padStart(digits, "0"),
-  });
-  const old_of = new Uint32Array(tasks);
-  for (let id = 0; id < tasks; id++) old_of[priorities[id]!] = id;
-  const dependency_offsets = new Uint32Array(tasks + 1);
-  const dependency_ids = new Uint32Array(old_ids.length);
-  let at = 0;
-  for (let id = 0; id < tasks; id++) {
-    const old = old_of[id]!;
-    for (let e = old_offsets[old]!; e < old_offsets[old + 1]!; e++)
-      dependency_ids[at++] = priorities[old_ids[e]!]!;
-    dependency_offsets[id + 1] = at;
-  }
-  return {
-    name,
-    tasks,
-    dependencies: at,
-    key: (id) => `${prefix}-${id}`,
-    dependency_offsets,
-    dependency_ids,
-    wanted: sinks(tasks, dependency_ids),
-  };
 }

@@ -46,7 +46,7 @@ export function addRunOptions(command: Command): Command {
     .option("--zero-workers <n>", "run the scheduler against N zero workers", positiveInteger(WORKERS_MAX))
     .option(
       "--workload <spec>",
-      `merge:N, merge-slow:N:SECONDS, tree:E, random:N:SEED, or a recorded graph's path; repeatable (default: ${DEFAULT_WORKLOAD})`,
+      `merge:N, merge-slow:N:SECONDS, tree:E, random:N:SEED, estee:NAME:SEED[:SIZE], or a recorded graph's path; repeatable (default: ${DEFAULT_WORKLOAD})`,
       (spec: string, before: readonly string[] | undefined) => [...(before ?? []), spec],
     )
     .addOption(

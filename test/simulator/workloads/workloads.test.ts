@@ -197,7 +197,7 @@ describe("a workload that cannot be used says what to change", () => {
   test.each([
     [
       "merg:10",
-      'unknown workload "merg:10": give merge:N, merge-slow:N:SECONDS, tree:E, random:N:SEED or the path',
+      'unknown workload "merg:10": give merge:N, merge-slow:N:SECONDS, tree:E, random:N:SEED, estee:NAME:SEED[:SIZE] or the path',
     ],
     ["", "unknown workload"],
     ["constructor:1", "unknown workload"],
