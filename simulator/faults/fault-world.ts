@@ -1,6 +1,7 @@
 import { createHash, type Hash } from "node:crypto";
 import { InvariantError } from "../../src/base/assert.ts";
 import { Prng } from "../../src/base/prng.ts";
+import type { StimulusLog } from "../../src/core/stimuli.ts";
 import { validate } from "../../src/core/validate.ts";
 import { WireMap, type WireValue } from "../../src/protocol/values.ts";
 import { ServerLog } from "../../src/server/peers/log.ts";
@@ -59,7 +60,7 @@ export class FaultWorld {
   #changed = false;
   #bug: string | null = null;
 
-  constructor(plan: WorldPlan, witness: Witness | null = null) {
+  constructor(plan: WorldPlan, witness: Witness | null = null, stimuli: StimulusLog | null = null) {
     this.plan = plan;
     this.#witness = witness;
     this.tasks = new Map(plan.tasks.map((task) => [task.key, task]));
@@ -86,6 +87,7 @@ export class FaultWorld {
       transport: this.network,
       clock: this.machine,
       machine: this.machine,
+      ...(stimuli === null ? {} : { stimuli }),
     });
     this.checker = new StreamChecker(this.server, releaseTraits(plan.release));
     this.model = new OutcomeModel(this.tasks, plan.allowed_failures, this.checker.suspicions);

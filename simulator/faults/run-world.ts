@@ -1,6 +1,7 @@
 import { InvariantError } from "../../src/base/assert.ts";
 import { NONE } from "../../src/base/ids.ts";
 import { NO_WORKER, PROCESSING, QUEUED, WAITING } from "../../src/core/states.ts";
+import type { StimulusLog } from "../../src/core/stimuli.ts";
 import { story } from "../../src/core/validate.ts";
 import { keyText } from "../../src/protocol/keys.ts";
 import { WireMap } from "../../src/protocol/values.ts";
@@ -39,13 +40,17 @@ export interface Verdict {
   readonly edges: Int32Array;
 }
 
-/** Runs a world from its first moment to its last, with only the steps whose positions `kept` has (null: all). */
+/**
+ * Runs a world from its first moment to its last, with only the steps whose positions `kept` has (null: all). `log` is told
+ * what its core is told.
+ */
 export async function runWorld(
   plan: WorldPlan,
   kept: ReadonlySet<number> | null = null,
   witness: Witness | null = null,
+  log: StimulusLog | null = null,
 ): Promise<Verdict> {
-  const world = new FaultWorld(plan, witness);
+  const world = new FaultWorld(plan, witness, log);
   const edges = new Int32Array(64);
   world.server.scheduler.books.follow((_, from, to) => {
     edges[from * 8 + to]!++;

@@ -3,7 +3,7 @@ import { type SchedulerSettings, settingsOf } from "../config/settings.ts";
 import { durationMs } from "../config/units.ts";
 import { parseDashboardAddresses } from "../dashboard/address.ts";
 import { type DashboardOptions, DEFAULT_ROUTE_MODULES } from "../dashboard/dashboard.ts";
-import { POLICY_CHOICES } from "../schedulers/index.ts";
+import { externalCommand, POLICY_CHOICES } from "../schedulers/index.ts";
 import { InformationRequest, UsageError } from "./errors.ts";
 import { DEFAULT_PORT, parsePort, whereToListen } from "./listen-options.ts";
 import { parsePolicy } from "./run-options.ts";
@@ -22,6 +22,8 @@ export interface SchedulerOptions {
   readonly scheduler: string;
   readonly python: string | null;
   readonly trace: "off" | "phases" | "tasks";
+  /** Where all that the core is told is written; null: nowhere. */
+  readonly stimulus_log: string | null;
   /** The result folder of the trace; null: a name of its own. */
   readonly out: string | null;
   readonly zero_workers: number;
@@ -55,6 +57,10 @@ export function parseSchedulerOptions(
   const parsed = command.opts<Parsed>();
   if (parsed.out !== undefined && parsed.trace === "off")
     throw new UsageError("--out is the folder of a trace: give --trace phases or --trace tasks as well");
+  if (parsed.stimulusLog !== undefined && externalCommand(parsed.scheduler) !== null)
+    throw new UsageError(
+      "--stimulus-log: what another process decides cannot be replayed: leave it out, or choose another --scheduler",
+    );
   const settings = settingsFor(parsed.python ?? null);
   const security = securityOf(parsed, settings);
   // Dask's rule: who gives certificates means to encrypt.
@@ -70,6 +76,7 @@ export function parseSchedulerOptions(
     python: parsed.python ?? null,
     trace: parsed.trace,
     out: parsed.out ?? null,
+    stimulus_log: parsed.stimulusLog ?? null,
     zero_workers: parsed.zeroWorkers,
     end_with_stdin: parsed.endWithStdin,
     dashboard: dashboardOptions(parsed, settings),
@@ -138,6 +145,7 @@ interface Parsed {
   readonly python?: string;
   readonly trace: "off" | "phases" | "tasks";
   readonly out?: string;
+  readonly stimulusLog?: string;
   readonly zeroWorkers: number;
   readonly endWithStdin: boolean;
   readonly dashboardAddress: string;
@@ -208,6 +216,7 @@ function schedulerCommand(
         .default("off"),
     )
     .option("--out <DIR>", "Result folder of --trace (default: rsds-results/<utc time>-scheduler)")
+    .option("--stimulus-log <FILE>", "Write all that the core is told, for rsds simulate --stimuli")
     .option("--zero-workers <N>", "Workers of our own that compute nothing", parseCount, 0)
     .option(
       "--end-with-stdin",

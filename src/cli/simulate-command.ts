@@ -6,6 +6,7 @@ import { rsdsVersion } from "../results/machine.ts";
 import { POLICY_NAMES } from "../schedulers/index.ts";
 import { defaultPlace, makeWritable, oneLine } from "./result-place.ts";
 import { positiveInteger, WORKERS_MAX, wholeNumber } from "./run-options.ts";
+import { simulateStimuli } from "./simulate-stimuli.ts";
 import type { CommandProcess } from "./zero-run-command.ts";
 
 export interface SimulateArguments {
@@ -23,6 +24,7 @@ export interface SimulateArguments {
   readonly log: boolean;
   // Virtual time.
   readonly workload?: readonly string[];
+  readonly stimuli?: readonly string[];
   readonly cores?: number;
   readonly scheduler?: string;
   readonly network: VirtualOptions["network"];
@@ -54,11 +56,18 @@ type Setup = Pick<
 export function addSimulateCommand(program: Command): Command {
   const command = program
     .command("simulate")
-    .description("the same scheduler in virtual time, or in worlds in which everything goes wrong")
+    .description(
+      "the same scheduler in virtual time, in worlds in which everything goes wrong, or told once more what it was told",
+    )
     .option(
       "--workload <spec>",
-      "in virtual time: merge:N, merge-slow:N:SECONDS, tree:E, random:N:SEED, or a recorded graph's path; repeatable",
+      "in virtual time: merge:N, merge-slow:N:SECONDS, tree:E, random:N:SEED, estee:NAME:SEED[:SIZE], or a recorded graph's path; repeatable",
       (spec: string, before: readonly string[] | undefined) => [...(before ?? []), spec],
+    )
+    .option(
+      "--stimuli <file>",
+      "a log of rsds scheduler --stimulus-log, told to a core again and checked; repeatable",
+      (file: string, before: readonly string[] | undefined) => [...(before ?? []), file],
     )
     .option("--faults", "worlds in which everything goes wrong, checked after each step", false)
     .option("--seed <n>", "the first seed", wholeNumber, 1)
@@ -145,9 +154,13 @@ function positive(text: string): number {
 /** `rsds simulate`: 0, done; 1, a world failed, or the run; 2, wrong usage; 130, interrupted. */
 export async function simulateMain(args: SimulateArguments, parts: CommandProcess): Promise<number> {
   const workloads = args.workload ?? [];
-  if (args.faults && workloads.length > 0) return refuse(parts, "give --workload or --faults, not both");
+  const stimuli = args.stimuli ?? [];
+  const asked = [args.faults, workloads.length > 0, stimuli.length > 0].filter(Boolean).length;
+  if (asked > 1) return refuse(parts, "give one of --workload, --faults and --stimuli");
+  if (stimuli.length > 0) return simulateStimuli(args, stimuli, parts);
   if (args.faults) return simulateFaults(args, parts);
-  if (workloads.length === 0) return refuse(parts, "say what to simulate: --workload SPEC or --faults");
+  if (workloads.length === 0)
+    return refuse(parts, "say what to simulate: --workload SPEC, --faults or --stimuli FILE");
   const { WorkloadError } = await import("../../simulator/workloads/index.ts");
   try {
     await simulateWorkloads(args, workloads, parts);

@@ -1,3 +1,5 @@
+import { StimulusLog } from "../core/stimuli.ts";
+import { type StimulusHeader, settingsToPlain } from "../core/stimulus-header.ts";
 import { Dashboard, type DashboardOptions } from "../dashboard/dashboard.ts";
 import { machineFacts, rsdsVersion } from "../results/machine.ts";
 import { ClusterReader } from "../server/cluster-reader.ts";
@@ -8,6 +10,10 @@ import { Probe } from "../trace/tracer.ts";
 import { StartError } from "./errors.ts";
 import { writeLiveFolder } from "./live-results.ts";
 import { defaultPlace, makeWritable, oneLine } from "./result-place.ts";
+import { StimulusFile } from "./stimulus-file.ts";
+
+/** Of the policy's lots. */
+const POLICY_SEED = 1;
 
 /** The composition root of `rsds scheduler`: the server, and with `--zero-workers` a fleet in a thread beside it. */
 export async function startServer(
@@ -16,14 +22,18 @@ export async function startServer(
 ): Promise<RunningServer> {
   const folder = options.out ?? defaultPlace("scheduler");
   if (options.trace !== "off") writableOrStartError(folder);
+  const stimuli = options.stimulus_log === null ? null : stimulusFile(options.stimulus_log, options);
   const server = new SchedulerServer({
+    ...(stimuli === null
+      ? {}
+      : { stimuli: new StimulusLog((stimulus, effects) => stimuli.write(stimulus, effects)) }),
     // A client stand-in's graphs need no Python.
     python_ahead: options.zero_workers === 0,
     listen_address: options.listen_address,
     contact_address: options.contact_address,
     contact_host: options.contact_host,
     scheduler: options.scheduler,
-    seed: 1,
+    seed: POLICY_SEED,
     python: options.python,
     limits: options.limits,
     settings: options.settings,
@@ -48,6 +58,7 @@ export async function startServer(
     // Whoever ends the server ends its fleet: a thread would keep the process.
     finished: server.finished.then(async (reason) => {
       await closeFleet?.();
+      stimuli?.close();
       await writeTrace();
       return reason;
     }),
@@ -57,9 +68,25 @@ export async function startServer(
       await server.live.end();
       await closeFleet?.();
       await server.close(reason);
+      stimuli?.close();
       await writeTrace();
     },
   };
+}
+
+/** The log of all that the core is told. Throws StartError. */
+function stimulusFile(path: string, { scheduler, settings, log }: ServerOptions): StimulusFile {
+  const header: StimulusHeader = {
+    schema: "rsds.stimuli/1",
+    rsds: { version: rsdsVersion() },
+    started_at: new Date().toISOString(),
+    scheduler,
+    seed: POLICY_SEED,
+    allowed_failures: settings.allowed_failures,
+    settings: settingsToPlain(settings.policy),
+  };
+  log.write("INFO", `All that the core is told goes to ${path}`);
+  return new StimulusFile(path, header, (text) => log.write("WARNING", text));
 }
 
 /** Before the server listens, as in Dask: whoever connects finds the dashboard's port in its identity. */

@@ -3,10 +3,11 @@ import type { PlacementSink, Policy, StealSink } from "../schedulers/policy.ts";
 import { HOP, PHASE, STAMP } from "../trace/phases.ts";
 import { Probe, type Tracer } from "../trace/tracer.ts";
 import { placeActors } from "./actors.ts";
-import { Books, type TaskError } from "./books.ts";
+import { Books, type Restrictions, type TaskError } from "./books.ts";
+import { cancelKey } from "./cancel.ts";
 import { GraphBuilder } from "./graph-builder.ts";
 import type { Outbox } from "./outbox.ts";
-import { PAYLOAD_PENDING } from "./payloads.ts";
+import { PAYLOAD_NONE, PAYLOAD_PENDING } from "./payloads.ts";
 import { attachWatch } from "./policy-watch.ts";
 import { mayBalance, openQueue, takeReady } from "./ready.ts";
 import { ERRED, FORGOTTEN, MEMORY, NO_WORKER, PROCESSING, QUEUED, RELEASED, WAITING } from "./states.ts";
@@ -116,6 +117,21 @@ export class Scheduler implements PlacementSink, StealSink {
     this.moves.payloadArrived(task);
   }
 
+  /** The payload of a task that waits for it will not come. */
+  payloadLost(task: TaskId): void {
+    this.books.tasks.payload_kind[task] = PAYLOAD_NONE;
+  }
+
+  /** The task with this key, made if there is none: data from outside, or a key that a client wants. */
+  keyNamed(key: Uint8Array): TaskId {
+    return this.books.internKey(key);
+  }
+
+  /** Where a task may run from here on, if it does not run yet; null: anywhere. */
+  restrictionsChanged(task: TaskId, restrictions: Restrictions | null): void {
+    this.books.restrict(task, restrictions);
+  }
+
   clientDesiresKey(client: ClientId, task: TaskId): void {
     const { books, moves } = this;
     moves.want(client, task);
@@ -133,34 +149,7 @@ export class Scheduler implements PlacementSink, StealSink {
    * Every client that loses a want is told.
    */
   cancelKey(client: ClientId, task: TaskId, force: boolean): void {
-    const { books, moves } = this;
-    const { wants, edges, tasks } = books;
-    const stack = [task];
-    const seen = new Set<TaskId>();
-    for (let key = stack.pop(); key !== undefined; key = stack.pop()) {
-      // A lattice has exponentially many paths: each task once.
-      if (seen.has(key)) continue;
-      seen.add(key);
-      const only = wants.isSingle(key) && wants.has(key, client);
-      if (key === task && !force && !only) {
-        if (moves.unwant(client, key)) this.#outbox.cancelledKeys(client, key, "cancelled by client");
-        continue;
-      }
-      for (let edge = edges.dependents[key]!; edge !== NONE; edge = edges.next[edge]!)
-        if (force || !this.#wantedByOthers(edges.dependent[edge]!, client))
-          stack.push(edges.dependent[edge]!);
-      moves.cancelWants(key, "cancelled by client");
-      if (tasks.state[key] !== RELEASED && tasks.waiters[key] === 0) moves.release(key);
-      moves.mayBeUnneeded(key);
-    }
-    moves.settle();
-  }
-
-  #wantedByOthers(task: TaskId, client: ClientId): boolean {
-    const { wants } = this.books;
-    for (let want = wants.first_of_task[task]!; want !== NONE; want = wants.next_of_task[want]!)
-      if (wants.owner[want] !== client) return true;
-    return false;
+    cancelKey(this.books, this.moves, this.#outbox, { client, task, force });
   }
 
   /** Computes an erred task again, and the erred tasks below it that it waits for. */
@@ -198,6 +187,19 @@ export class Scheduler implements PlacementSink, StealSink {
     worker.status = status;
     this.books.updateLoad(worker);
     if (status === "running") this.#retryUnrunnable();
+  }
+
+  resourcesChanged(worker: WorkerBook, resources: ReadonlyMap<string, number>): void {
+    for (const [name, amount] of resources) worker.resources.set(name, amount);
+  }
+
+  /** Workers' own measurements, with their heartbeats, for the policy. */
+  bandwidthMeasured(bytes_per_s: number): void {
+    this.books.watch?.bandwidthMeasured(bytes_per_s);
+  }
+
+  taskRunning(task: TaskId, since_s: number): void {
+    this.books.watch?.taskRunning(task, since_s);
   }
 
   /** Tasks that no worker could take may fit the one that just came up. */

@@ -68,6 +68,8 @@ export class TaskTable {
   /** Forgotten in this batch: reusable after it. */
   #retired: TaskId[] = [];
   readonly #on_recycle: (task: TaskId) => void;
+  /** Told which ids became reusable, in that order; null: nobody. */
+  onRecycled: ((tasks: readonly TaskId[]) => void) | null = null;
 
   constructor(onRecycle: (task: TaskId) => void) {
     this.#on_recycle = onRecycle;
@@ -127,6 +129,7 @@ export class TaskTable {
   /** Makes the ids that were retired reusable. */
   recycle(): void {
     if (this.#retired.length === 0) return;
+    const free = this.#free.length;
     for (const task of this.#retired) {
       if (this.#pins[task] !== 0) {
         this.flags[task]! |= FLAG_PARKED;
@@ -136,6 +139,7 @@ export class TaskTable {
       this.#free.push(task);
     }
     this.#retired = [];
+    if (this.onRecycled !== null && this.#free.length > free) this.onRecycled(this.#free.slice(free));
     if (this.#live === 0 && this.#free.length === this.#top) {
       // All gone: start from 0 again, so that the next graph fills the tables from the front.
       this.#free = [];

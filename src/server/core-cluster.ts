@@ -114,7 +114,7 @@ export class CoreCluster implements Cluster {
     peer.resources = resources;
     const book = this.#books.get(peer);
     if (book === undefined) return;
-    for (const [name, amount] of numbers(resources)) book.resources.set(name, amount);
+    this.#scheduler.resourcesChanged(book, numbers(resources));
     this.#loop.touch();
   }
 
@@ -241,10 +241,9 @@ export class CoreCluster implements Cluster {
   // ---- what may be done
 
   registerData(entries: readonly OutsideData[], client: string | null): void {
-    const { books } = this.#scheduler;
     const id = client === null ? NONE : this.clientId(client);
     for (const { key, holders, nbytes } of entries) {
-      const task = books.internKey(key);
+      const task = this.#scheduler.keyNamed(key);
       for (const address of holders) {
         const peer = this.workers.get(address);
         if (peer !== undefined) this.#scheduler.dataReceived(this.book(peer), task, nbytes, NONE, id);
@@ -304,9 +303,8 @@ export class CoreCluster implements Cluster {
   }
 
   desireKeys(client: string, keys: readonly KeyBytes[]): void {
-    const { books } = this.#scheduler;
     const id = this.clientId(client);
-    for (const key of keys) this.#scheduler.clientDesiresKey(id, books.internKey(key));
+    for (const key of keys) this.#scheduler.clientDesiresKey(id, this.#scheduler.keyNamed(key));
     this.#loop.touch();
   }
 

@@ -3,6 +3,7 @@ import type { Machine } from "../base/machine.ts";
 import type { Listener, Transport } from "../comm/connection.ts";
 import { handshakeAsConnector, handshakeAsListener } from "../comm/handshake.ts";
 import { Scheduler } from "../core/scheduler.ts";
+import type { StimulusLog } from "../core/stimuli.ts";
 import { validate } from "../core/validate.ts";
 import { createPolicy, externalCommand } from "../schedulers/index.ts";
 import { MonotonicClock } from "../trace/clock.ts";
@@ -71,6 +72,8 @@ export interface SchedulerServerOptions {
   readonly clock?: Clock;
   /** Absent: this one. */
   readonly machine?: Machine;
+  /** Is told all that the core is told, and what the core says on it. Absent: nobody is, and nothing is spent on it. */
+  readonly stimuli?: StimulusLog;
 }
 
 /**
@@ -122,15 +125,7 @@ export class SchedulerServer {
     const types = new TypeTable();
     this.outbox = new StreamOutbox(types, clock, probe, limits.stream_pending_bytes_max);
     this.external = this.#externalPolicy();
-    this.scheduler = new Scheduler({
-      policy: this.external?.policy ?? createPolicy(options.scheduler, options.seed, settings.policy),
-      outbox: this.outbox,
-      // Clients choose the keys: without a secret seed they could choose them to collide.
-      key_seed: machine.secret(),
-      allowed_failures: settings.allowed_failures,
-      actor_lost: serializedException("Worker holding Actor was lost"),
-      probe,
-    });
+    this.scheduler = this.#core(settings, machine);
     this.outbox.attach(this.scheduler.books);
     this.loop = new TurnLoop(this.scheduler, this.outbox, clock, probe, (error) => this.#bug(error), machine);
     if (settings.validate) this.loop.onTurn = () => validate(this.scheduler);
@@ -180,6 +175,20 @@ export class SchedulerServer {
     this.#attach(settings);
   }
 
+  #core(settings: ServerSettings, machine: Machine): Scheduler {
+    const { scheduler, seed, probe, stimuli } = this.#options;
+    const core = new Scheduler({
+      policy: this.external?.policy ?? createPolicy(scheduler, seed, settings.policy),
+      outbox: stimuli?.outbox(this.outbox) ?? this.outbox,
+      // Clients choose the keys: without a secret seed they could choose them to collide.
+      key_seed: machine.secret(),
+      allowed_failures: settings.allowed_failures,
+      actor_lost: serializedException("Worker holding Actor was lost"),
+      probe,
+    });
+    return stimuli?.attach(core) ?? core;
+  }
+
   #externalPolicy(): PolicyProcess | null {
     const { scheduler, seed, probe, log } = this.#options;
     const command = externalCommand(scheduler);
@@ -218,9 +227,8 @@ export class SchedulerServer {
       });
     workers.heartbeat_followers.add((peer) => this.diagnostics.memory.onHeartbeat(peer));
     this.#spans.attach(workers);
-    const { watch } = scheduler.books;
-    if (watch !== null)
-      workers.heartbeat_followers.add((peer) => tellMeasurements(peer, scheduler.books.keys, watch));
+    if (scheduler.books.watch !== null)
+      workers.heartbeat_followers.add((peer) => tellMeasurements(peer, scheduler));
   }
 
   /** What stands around the hot path: everything that it needs has been made. */
@@ -251,7 +259,7 @@ export class SchedulerServer {
         ...this.python.handlers,
         ...this.memory.handlers,
         ...this.#recordings.handlers,
-        ...restrictionHandlers(this.scheduler.books),
+        ...restrictionHandlers(this.scheduler),
       ]),
       limits,
       settings,

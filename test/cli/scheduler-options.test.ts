@@ -98,6 +98,7 @@ test("the rest is read", () => {
     python: "/py",
     trace: "tasks",
     out: null,
+    stimulus_log: null,
     zero_workers: 168,
   });
 });

@@ -28,6 +28,7 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
     "src/base",
     "src/trace",
     "src/schedulers",
+    "src/core",
     "src/server",
     "src/config",
     "src/dashboard",

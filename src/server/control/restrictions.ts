@@ -1,4 +1,4 @@
-import type { Books } from "../../core/books.ts";
+import type { Scheduler } from "../../core/scheduler.ts";
 import { keyText } from "../../protocol/keys.ts";
 import type { WireValue } from "../../protocol/values.ts";
 import { WireSet } from "../../protocol/values.ts";
@@ -7,11 +7,12 @@ import { PythonError } from "../rpc/python-error.ts";
 import { type Request, toKey } from "../rpc/request.ts";
 
 /** `set_restrictions {worker: {key: workers}}`: other workers for tasks that are not placed yet; None: any. */
-export function restrictionHandlers(books: Books): readonly (readonly [string, Handler])[] {
-  return [["set_restrictions", (request) => setRestrictions(request, books)]];
+export function restrictionHandlers(scheduler: Scheduler): readonly (readonly [string, Handler])[] {
+  return [["set_restrictions", (request) => setRestrictions(request, scheduler)]];
 }
 
-function setRestrictions(request: Request, books: Books): WireValue {
+function setRestrictions(request: Request, scheduler: Scheduler): WireValue {
+  const { books } = scheduler;
   const asked = request.map("worker");
   const changes = asked.keys.map((value, i) => {
     const key = toKey(value);
@@ -23,7 +24,7 @@ function setRestrictions(request: Request, books: Books): WireValue {
     const before = books.restrictions.get(task);
     const resources = before?.resources ?? null;
     const restrictions = { workers, loose: before?.loose ?? false, resources };
-    books.restrict(task, workers === null && resources === null ? null : restrictions);
+    scheduler.restrictionsChanged(task, workers === null && resources === null ? null : restrictions);
   }
   return null;
 }

@@ -2,13 +2,7 @@ import { NONE, type TaskId } from "../../base/ids.ts";
 import { viewOf } from "../../base/typed-arrays.ts";
 import type { TaskError } from "../../core/books.ts";
 import type { GraphBuilder } from "../../core/graph-builder.ts";
-import {
-  PAYLOAD_INLINE,
-  PAYLOAD_NONE,
-  PAYLOAD_PENDING,
-  PAYLOAD_PICKLED,
-  PAYLOAD_SERIALIZED,
-} from "../../core/payloads.ts";
+import { PAYLOAD_INLINE, PAYLOAD_PENDING, PAYLOAD_PICKLED, PAYLOAD_SERIALIZED } from "../../core/payloads.ts";
 import type { Scheduler } from "../../core/scheduler.ts";
 import { FORGOTTEN } from "../../core/states.ts";
 import { orderGraph } from "../../ordering/index.ts";
@@ -113,7 +107,7 @@ export class UnpackedGraph {
     for (; this.#arrived < this.#arrival.length; this.#arrived++) {
       const task = this.#tasks[this.#arrival[this.#arrived]!]!;
       if (tasks.state[task] !== FORGOTTEN && tasks.payload_kind[task] === PAYLOAD_PENDING) {
-        tasks.payload_kind[task] = PAYLOAD_NONE;
+        this.#scheduler.payloadLost(task);
         if (error !== null) this.#scheduler.taskFailed(task, { ...error, blame: task });
       }
       tasks.unpin(task);

@@ -16,6 +16,8 @@ export interface ServerOptions {
   /** The interpreter that opens pickled graphs; null: `$VIRTUAL_ENV`'s, else `python3`. */
   readonly python: string | null;
   readonly trace: "off" | "phases" | "tasks";
+  /** Where all that the core is told is written; null: nowhere. */
+  readonly stimulus_log: string | null;
   /** The result folder that the trace is written to at the end; null: a name of its own. */
   readonly out: string | null;
   /** Zero workers that stand in for real ones, in this process. */

@@ -121,7 +121,8 @@ export class Shuffles {
       const text = `Request ${fault}, expected run_id=${run_id} for ${nameOf(run)}`;
       throw new PythonError("P2PConsistencyError", text);
     }
-    const { books } = this.#parts.scheduler;
+    const { scheduler } = this.#parts;
+    const { books } = scheduler;
     const task = this.#find(key);
     if (task === NONE) throw new PythonError("KeyError", pythonRepr(keyValue(key)));
     const before = books.restrictions.get(task) ?? null;
@@ -131,7 +132,7 @@ export class Shuffles {
     const { loose, resources } = before ?? { loose: false, resources: null };
     const restrictions = { workers: new Set([worker]), loose, resources };
     this.#originals.set(restrictions, before);
-    books.restrict(task, restrictions);
+    scheduler.restrictionsChanged(task, restrictions);
   }
 
   /** All of the shuffle is computed anew, from its inputs. */
@@ -291,7 +292,7 @@ export class Shuffles {
     for (const output of this.#dependents(run.barrier)) {
       const present = books.restrictions.get(output);
       const original = present === undefined ? undefined : this.#originals.get(present);
-      if (original !== undefined) books.restrict(output, original);
+      if (original !== undefined) scheduler.restrictionsChanged(output, original);
     }
   }
 
