@@ -15,6 +15,8 @@ const environments = [
     // Releases of its time: pip itself would take ones that it cannot work with.
     requirements: ["dask[array,dataframe,distributed]==2022.12.1", "numpy==1.24.4", "pandas==1.5.3"],
   },
+  // Beside the environments of dask, whose own tests it runs: test/interop/dask-tests.test.ts.
+  { name: "pytest", requirements: ["pytest==9.2.0"] },
   { name: "notebooks", requirements: ["matplotlib==3.10.8", "jupytext==1.19.6"] },
 ];
 /** Of the long suites alone (`--long`). */

@@ -210,8 +210,8 @@ export class RealCluster {
     throw new Error(`${script} ended with ${code}:\n${client.output}\nscheduler:\n${this.scheduler.output}`);
   }
 
-  start(name: string, command: string, args: readonly string[]): Program {
-    const program = new Program(name, command, args, this.#env);
+  start(name: string, command: string, args: readonly string[], env: Record<string, string> = {}): Program {
+    const program = new Program(name, command, args, { ...this.#env, ...env });
     this.#programs.push(program);
     return program;
   }
