@@ -1,7 +1,9 @@
 import { type Command, InvalidArgumentError } from "commander";
 import { compare } from "../results/compare.ts";
+import { compareSimulations } from "../results/compare-simulations.ts";
+import type { Comparison } from "../results/comparison.ts";
 import { renderComparison } from "../results/comparison-table.ts";
-import { ResultFolderError, readSummary } from "../results/read.ts";
+import { ResultFolderError, readResult } from "../results/read.ts";
 import { textOptionsOf } from "../results/text.ts";
 import type { CommandProcess } from "./zero-run-command.ts";
 
@@ -43,11 +45,7 @@ export async function compareMain(
   { stdout, stderr }: CommandProcess,
 ): Promise<number> {
   try {
-    const comparison = compare(
-      { folder: a, summary: await readSummary(a) },
-      { folder: b, summary: await readSummary(b) },
-      args.failAbove ?? null,
-    );
+    const comparison = await comparisonOf(a, b, args.failAbove ?? null);
     if (args.json) stdout.write(`${JSON.stringify(comparison)}\n`);
     else stdout.write(renderComparison(comparison, textOptionsOf(stdout)));
     return comparison.slower.length > 0 ? FAILED : 0;
@@ -56,4 +54,24 @@ export async function compareMain(
     stderr.write(`rsds compare: ${error.message.replaceAll("\n", " ")}\n`);
     return WRONG_USAGE;
   }
+}
+
+async function comparisonOf(a: string, b: string, fail_above_percent: number | null): Promise<Comparison> {
+  const [one, other] = [await readResult(a), await readResult(b)];
+  if (one.kind === "run" && other.kind === "run")
+    return compare(
+      { folder: a, summary: one.summary },
+      { folder: b, summary: other.summary },
+      fail_above_percent,
+    );
+  if (one.kind === "simulation" && other.kind === "simulation")
+    return compareSimulations(
+      { folder: a, summary: one.summary },
+      { folder: b, summary: other.summary },
+      fail_above_percent,
+    );
+  const [simulated, real] = one.kind === "simulation" ? [a, b] : [b, a];
+  throw new ResultFolderError(
+    `${simulated} is of a simulation, in virtual time, and ${real} of a real run: compare two of a kind`,
+  );
 }

@@ -1,7 +1,7 @@
-import type { Comparison, ComparisonRow } from "./compare.ts";
+import type { Comparison, ComparisonRow, Range } from "./comparison.ts";
 import { bytes, columns, grouped, percent, seconds, significant, styled, type TextOptions } from "./text.ts";
 
-const SECTIONS = ["run", "phases", "hops", "fleet", "ledger"] as const;
+const SECTIONS = ["run", "simulation", "phases", "hops", "fleet", "ledger"] as const;
 
 const UNITS: Readonly<Record<ComparisonRow["unit"], (value: number) => string>> = {
   s: seconds,
@@ -14,12 +14,13 @@ const UNITS: Readonly<Record<ComparisonRow["unit"], (value: number) => string>> 
 
 /** The comparison as text for people. Ends with a newline. */
 export function renderComparison(comparison: Comparison, options: TextOptions): string {
-  const { a, b, warnings, rows } = comparison;
+  const { a, b, warnings, differs, rows } = comparison;
   const side = (name: string, { folder, version, started_at, repeats }: Comparison["a"]): string =>
     `${styled(options, "bold", name)}  ${folder}  ${styled(options, "dim", `rsds ${version} · ${started_at} · ${repeats} repeats`)}`;
   const sections = [
     [side("A", a), side("B", b)],
     warnings.map((warning) => styled(options, "yellow", `  not comparable? ${warning}`)),
+    differs.map((difference) => `  ${difference}`),
     tableOf(rows, options),
     [verdict(comparison)],
   ];
@@ -42,12 +43,28 @@ function tableOf(rows: readonly ComparisonRow[], options: TextOptions): string[]
   });
 }
 
-function cells({ figure, unit, a, b, ratio, beyond_noise }: ComparisonRow): string[] {
-  const value = (one: number | null): string => (one === null ? "–" : UNITS[unit](one));
+function cells({
+  figure,
+  section,
+  unit,
+  a,
+  b,
+  a_range,
+  b_range,
+  ratio,
+  beyond_noise,
+}: ComparisonRow): string[] {
+  // A real run has many figures, and what its repeats are apart is the machine's; that of a simulation is its seeds'.
+  const value = (one: number | null, range: Range | null): string => {
+    if (one === null) return "–";
+    const show = UNITS[unit];
+    const [low, high] = section === "simulation" && range !== null ? range : [one, one];
+    return low === high ? show(one) : `${show(one)} (${show(low)} – ${show(high)})`;
+  };
   return [
     figure,
-    value(a),
-    value(b),
+    value(a, a_range),
+    value(b, b_range),
     ratio === null ? "" : ratio.toFixed(2),
     beyond_noise === null ? "" : beyond_noise ? "yes" : "no",
   ];

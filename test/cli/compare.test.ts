@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { Comparison } from "../../src/results/compare.ts";
+import type { Comparison } from "../../src/results/comparison.ts";
 import type { Summary } from "../../src/results/summary.ts";
 import { rsds } from "./rsds-process.ts";
 
@@ -99,6 +99,64 @@ describe("rsds compare", () => {
     expect([status, stdout]).toEqual([2, ""]);
     expect(stderr).toMatch(/^rsds compare: .*\n$/);
     expect(stderr).toContain(reason);
+  });
+
+  describe("of simulated runs", () => {
+    const simulated = (name: string, ...args: string[]): Promise<unknown> =>
+      rsds("simulate", "--workload", "random:300:1", "--quiet", "--out", join(directory, name), ...args);
+    const of = (name: string): string => join(directory, name);
+
+    beforeAll(async () => {
+      const few = ["--workers", "4", "--repeat", "5"];
+      await simulated("slow-network", ...few, "--network", "maxmin", "--bandwidth", "1");
+      await simulated("fast-network", ...few, "--network", "instant");
+      await simulated("other-work", ...few, "--workload", "tree:5");
+    });
+
+    test("has makespan, utilisation and bytes with what the seeds are apart, and what differs", async () => {
+      const { status, stdout } = await rsds("compare", of("fast-network"), of("slow-network"), "--json");
+      expect(status).toBe(0);
+      const comparison: Comparison = JSON.parse(stdout);
+      expect(comparison).toMatchObject({ schema: "rsds.comparison/1", warnings: [], slower: [] });
+      expect(comparison.differs).toContain("run.network: instant and maxmin");
+      const row = (figure: string) => comparison.rows.find((one) => one.figure === figure);
+      for (const figure of ["makespan_s", "utilisation", "bytes_moved"]) {
+        const { a, b, a_range, b_range } = row(figure)!;
+        expect(a_range![0]).toBeLessThanOrEqual(a!);
+        expect(a_range![1]).toBeGreaterThanOrEqual(a!);
+        expect(b_range![0]).toBeLessThan(b_range![1]);
+        expect(b).toBeLessThanOrEqual(b_range![1]);
+      }
+      expect(row("makespan_s")).toMatchObject({ section: "simulation", beyond_noise: true });
+      expect(row("tasks_finished")).toMatchObject({ a: 300, b: 300, ratio: 1 });
+      expect(row("bounds.critical_path_s")).toMatchObject({ ratio: 1, beyond_noise: null });
+    });
+
+    test("fails above a percentage, by the makespan; with itself nothing differs", async () => {
+      const slower = await rsds("compare", of("fast-network"), of("slow-network"), "--fail-above", "10");
+      expect(slower.status).toBe(1);
+      expect(slower.stdout).toMatch(
+        /\n {2}makespan_s +\S+ ms( \([^)]*\))? +\S+ m?s \(\S+ m?s – \S+ m?s\) +\S+ +yes\n/,
+      );
+      expect(slower.stdout).toContain("B is slower than A by more than 10 %: makespan_s");
+      expect(
+        (await rsds("compare", of("slow-network"), of("fast-network"), "--fail-above", "10")).status,
+      ).toBe(0);
+      const same = await rsds("compare", of("slow-network"), of("slow-network"), "--fail-above", "0");
+      expect([same.status, same.stdout]).toEqual([0, expect.stringContaining("not slower")]);
+    });
+
+    test("warns of other work, and refuses a real run beside a simulated one", async () => {
+      const other = await rsds("compare", of("fast-network"), of("other-work/tree-5"));
+      expect(other.stdout).toContain("not comparable? run.workload: random:300:1 and tree:5");
+      const mixed = await rsds("compare", run, of("fast-network"));
+      expect([mixed.status, mixed.stdout]).toEqual([2, ""]);
+      expect(mixed.stderr).toMatch(
+        /^rsds compare: .*fast-network is of a simulation.*compare two of a kind\n$/,
+      );
+      const broken = variantText("broken-simulation", '{"schema": "rsds.simulation/1"}');
+      expect((await rsds("compare", broken, broken)).stderr).toContain("its rsds is not as rsds writes it");
+    });
   });
 
   test("a percentage that is none is wrong usage", async () => {
