@@ -202,25 +202,25 @@ export class Recorder implements Tracer {
 
   exit(): number {
     const now = this.#clock.now();
-    if (this.#depth === 0 || this.#stack[this.#depth - 1] === UNCLAIMED) {
-      this.#books.unbalanced++;
-      return now;
-    }
-    this.#boundary(now);
-    this.#pop(now);
+    this.#leave(now);
     return now;
   }
 
   swap(phase: Phase): number {
     const now = this.#clock.now();
+    if (this.#leave(now)) this.#push(phase, now);
+    return now;
+  }
+
+  /** Ends the span entered last; false where none is open in this callback. */
+  #leave(now: number): boolean {
     if (this.#depth === 0 || this.#stack[this.#depth - 1] === UNCLAIMED) {
       this.#books.unbalanced++;
-      return now;
+      return false;
     }
     this.#boundary(now);
     this.#pop(now);
-    this.#push(phase, now);
-    return now;
+    return true;
   }
 
   hop(hop: Hop, ns: number): void {
