@@ -1,5 +1,6 @@
 import { constants } from "node:buffer";
 import { Decoder, Encoder } from "@msgpack/msgpack";
+import { PieceReader } from "../base/piece-reader.ts";
 
 /** The map of a message, unchecked; `sections` lists the lengths of the raw sections after it. */
 export interface PipeHead {
@@ -47,9 +48,9 @@ export function encodePipeMessage(head: PipeHead, sections: readonly Uint8Array[
 export class PipeReader {
   readonly #onMessage: (message: PipeMessage) => void;
   readonly #decoder = new Decoder();
+  readonly #pieces = new PieceReader(4, (piece) => this.#take(piece));
+  /** What the next piece is. */
   #stage: "length" | "head" | "sections" = "length";
-  #wanted = Buffer.alloc(4);
-  #filled = 0;
   #head: PipeHead = {};
   #lengths: readonly number[] = [];
 
@@ -59,34 +60,28 @@ export class PipeReader {
 
   /** Throws PipeError; nothing more may be pushed then. */
   push(chunk: Buffer): void {
-    let position = 0;
-    while (position < chunk.byteLength) {
-      const count = Math.min(chunk.byteLength - position, this.#wanted.byteLength - this.#filled);
-      chunk.copy(this.#wanted, this.#filled, position, position + count);
-      this.#filled += count;
-      position += count;
-      // A stage of no bytes follows at once: a message without sections is complete with its head.
-      while (this.#filled === this.#wanted.byteLength) this.#advance();
-    }
+    this.#pieces.push(chunk);
   }
 
-  #advance(): void {
-    const complete = this.#wanted;
+  /** Answers how long the next piece is. */
+  #take(piece: Buffer): number {
     if (this.#stage === "length") {
-      const length = complete.readUInt32LE(0);
+      const length = piece.readUInt32LE(0);
       if (length === 0 || length > HEAD_BYTES_MAX) throw new PipeError(`a message head of ${length} bytes`);
-      this.#expect("head", length);
-    } else if (this.#stage === "head") {
-      this.#head = this.#decodeHead(complete);
-      this.#lengths = sectionLengths(this.#head);
-      this.#expect(
-        "sections",
-        this.#lengths.reduce((sum, length) => sum + length, 0),
-      );
-    } else {
-      this.#expect("length", 4);
-      this.#onMessage({ head: this.#head, sections: split(complete, this.#lengths) });
+      this.#stage = "head";
+      return length;
     }
+    if (this.#stage === "head") {
+      this.#head = this.#decodeHead(piece);
+      this.#lengths = sectionLengths(this.#head);
+      const size = this.#lengths.reduce((sum, length) => sum + length, 0);
+      if (size > SECTION_BYTES_MAX) throw new PipeError(`a message of ${size} bytes`);
+      this.#stage = "sections";
+      return size;
+    }
+    this.#stage = "length";
+    this.#onMessage({ head: this.#head, sections: split(piece, this.#lengths) });
+    return 4;
   }
 
   #decodeHead(bytes: Buffer): PipeHead {
@@ -95,14 +90,6 @@ export class PipeReader {
     } catch (error) {
       throw new PipeError(`a message head that is not msgpack: ${String(error)}`);
     }
-  }
-
-  #expect(stage: "length" | "head" | "sections", size: number): void {
-    if (size > SECTION_BYTES_MAX) throw new PipeError(`a message of ${size} bytes`);
-    this.#stage = stage;
-    // A buffer of its own, not from Node's pool: its offset is 0, so that u32 arrays in it are aligned.
-    this.#wanted = Buffer.allocUnsafeSlow(size);
-    this.#filled = 0;
   }
 }
 

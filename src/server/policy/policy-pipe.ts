@@ -1,4 +1,5 @@
 import { Decoder, Encoder } from "@msgpack/msgpack";
+import { PieceReader } from "../../base/piece-reader.ts";
 
 /** A message to the policy, or an answer, may be so long. */
 const MESSAGE_BYTES_MAX = 256 << 20;
@@ -21,9 +22,9 @@ export function encodePolicyMessage(message: unknown): Uint8Array {
 export class PolicyPipeReader {
   readonly #decoder = new Decoder();
   readonly #onMessage: (message: unknown) => void;
-  #length: number | null = null;
-  #wanted = Buffer.alloc(4);
-  #filled = 0;
+  readonly #pieces = new PieceReader(4, (piece) => this.#take(piece));
+  /** The message itself comes next, not its length. */
+  #within = false;
 
   constructor(onMessage: (message: unknown) => void) {
     this.#onMessage = onMessage;
@@ -31,36 +32,27 @@ export class PolicyPipeReader {
 
   /** Throws PolicyPipeError, and whatever `onMessage` throws; nothing more may be pushed then. */
   push(chunk: Buffer): void {
-    let at = 0;
-    while (at < chunk.byteLength) {
-      const count = Math.min(chunk.byteLength - at, this.#wanted.byteLength - this.#filled);
-      chunk.copy(this.#wanted, this.#filled, at, at + count);
-      this.#filled += count;
-      at += count;
-      if (this.#filled === this.#wanted.byteLength) this.#complete(this.#wanted);
-    }
+    this.#pieces.push(chunk);
   }
 
-  #complete(bytes: Buffer): void {
-    this.#filled = 0;
-    if (this.#length === null) {
-      const length = bytes.readUInt32LE(0);
-      if (length === 0 || length > MESSAGE_BYTES_MAX)
-        throw new PolicyPipeError(
-          `a message of ${length} bytes, or something else than messages on its stdout`,
-        );
-      this.#length = length;
-      this.#wanted = Buffer.alloc(length);
-      return;
-    }
-    this.#length = null;
-    this.#wanted = Buffer.alloc(4);
-    let message: unknown;
+  /** Answers how long the next piece is. */
+  #take(piece: Buffer): number {
+    this.#within = !this.#within;
+    if (this.#within) return checkedLength(piece.readUInt32LE(0));
+    this.#onMessage(this.#decoded(piece));
+    return 4;
+  }
+
+  #decoded(bytes: Buffer): unknown {
     try {
-      message = this.#decoder.decode(bytes);
+      return this.#decoder.decode(bytes);
     } catch (error) {
       throw new PolicyPipeError(`a message that is not msgpack (${String(error)})`);
     }
-    this.#onMessage(message);
   }
+}
+
+function checkedLength(length: number): number {
+  if (length > 0 && length <= MESSAGE_BYTES_MAX) return length;
+  throw new PolicyPipeError(`a message of ${length} bytes, or something else than messages on its stdout`);
 }
