@@ -25,19 +25,18 @@ def open_packed(header, frames):
     return loads([header, *frames], deserialize=False)
 
 
-def materialize_packed(packed, keys):
-    """As `graphs.materialize`; a task is a dict of pickles, or an object that goes out serialized."""
+def materialize_packed(packed):
+    """All tasks, their dependencies, annotations by type; a task is a dict of pickles, or an object that goes out serialized."""
     unpacked = HighLevelGraph.__dask_distributed_unpack__(packed)
-    tasks, dependencies = unpacked["dsk"], unpacked["deps"]
-    return _needed(tasks, _without_themselves(dependencies), keys), dependencies, unpacked["annotations"]
+    return unpacked["dsk"], _without_themselves(unpacked["deps"]), unpacked["annotations"]
 
 
 def materialize(graph, global_annotations, keys):
-    """As `graphs.materialize`, for releases whose scheduler has a function for it."""
+    """As `materialize_packed`, for releases whose scheduler has a function for it."""
     known = {"graph": graph, "global_annotations": global_annotations, "validate": False, "keys": keys}
     wanted = inspect.signature(_materialize_graph).parameters
     tasks, dependencies, by_type = _materialize_graph(**{name: known[name] for name in wanted})
-    return _needed(tasks, _without_themselves(dependencies), keys), dependencies, by_type
+    return tasks, _without_themselves(dependencies), by_type
 
 
 def _without_themselves(dependencies):
@@ -45,19 +44,6 @@ def _without_themselves(dependencies):
         if key in wanted:
             dependencies[key] = set(wanted) - {key}
     return dependencies
-
-
-def _needed(tasks, dependencies, keys):
-    seen = set()
-    work = [key for key in keys if key in tasks]
-    while work:
-        key = work.pop()
-        if key not in seen:
-            seen.add(key)
-            work.extend(dep for dep in dependencies.get(key, ()) if dep in tasks)
-    if len(seen) == len(tasks):
-        return tasks
-    return {key: task for key, task in tasks.items() if key in seen}
 
 
 class PackedSpecs:

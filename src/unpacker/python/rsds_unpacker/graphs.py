@@ -55,10 +55,12 @@ def unpack_keys(data):
 
 def materialize(kind, graph, global_annotations, keys):
     """All tasks that `keys` need, their dependencies where tasks do not tell them, and annotations by type and key."""
-    if kind == "packed":
-        return early.materialize_packed(graph, keys)
-    if convert_legacy_graph is None:
-        return early.materialize(graph, global_annotations, keys)
+    if kind == "packed" or convert_legacy_graph is None:
+        if kind == "packed":
+            tasks, dependencies, by_type = early.materialize_packed(graph)
+        else:
+            tasks, dependencies, by_type = early.materialize(graph, global_annotations, keys)
+        return _needed(tasks, dependencies.get, keys), dependencies, by_type
     by_type = defaultdict(dict)
     if kind == "hlg":
         dsk = ensure_dict(graph)
@@ -72,20 +74,22 @@ def materialize(kind, graph, global_annotations, keys):
         dsk = graph.__dask_graph__()
         for name, values in graph.__dask_annotations__().items():
             by_type[name].update(values)
-    return _needed(convert_legacy_graph(dsk), keys), None, by_type
+    tasks = convert_legacy_graph(dsk)
+    return _needed(tasks, lambda key: tasks[key].dependencies, keys), None, by_type
 
 
-def _needed(dsk, keys):
+def _needed(tasks, dependencies_of, keys):
+    """The tasks that `keys` need, in their order."""
     seen = set()
-    work = [key for key in keys if key in dsk]
+    work = [key for key in keys if key in tasks]
     while work:
         key = work.pop()
         if key not in seen:
             seen.add(key)
-            work.extend(dep for dep in dsk[key].dependencies if dep in dsk)
-    if len(seen) == len(dsk):
-        return dsk
-    return {key: task for key, task in dsk.items() if key in seen}
+            work.extend(dep for dep in dependencies_of(key) or () if dep in tasks)
+    if len(seen) == len(tasks):
+        return tasks
+    return {key: task for key, task in tasks.items() if key in seen}
 
 
 def _plain_key_part(value):
