@@ -9,7 +9,13 @@ import { giveHeapHeadroom } from "./heap-headroom.ts";
 import { tolerateClosedStream } from "./log.ts";
 import { type ProfileArguments, profileMain } from "./profile-command.ts";
 import { addRecordCommand, type RecordArguments, recordMain } from "./record-command.ts";
-import { addRunOptions, positiveInteger, type RunArguments, WORKERS_MAX } from "./run-options.ts";
+import {
+  addRunOptions,
+  positiveInteger,
+  type RunArguments,
+  WORKERS_MAX,
+  wholeSeconds,
+} from "./run-options.ts";
 import { runScheduler } from "./scheduler-process.ts";
 import { addSimulateCommand, type SimulateArguments, simulateMain } from "./simulate-command.ts";
 import { type CommandProcess, zeroRunMain } from "./zero-run-command.ts";
@@ -127,7 +133,7 @@ function fleetCommand(program: Command): Command {
         .choices(["turn", "each"])
         .default("turn"),
     )
-    .option("--seconds <s>", "leave after so long", positiveInteger(1e9))
+    .option("--seconds <s>", "leave after so long", wholeSeconds)
     .option("--out <dir>", "write what was seen to this folder")
     .option("--json", "print the document as JSON", false)
     .option("--quiet", "no progress on stderr", false);
@@ -138,7 +144,7 @@ function profileCommand(program: Command): Command {
     .command("profile")
     .description("trace a running rsds scheduler, with whatever it is doing")
     .argument("<address>", "the scheduler, such as tcp://127.0.0.1:8786")
-    .option("--seconds <s>", "for so long (default: until Ctrl-C)", positiveInteger(1e9))
+    .option("--seconds <s>", "for so long (default: until Ctrl-C)", wholeSeconds)
     .addOption(
       new Option("--trace <level>", "what is recorded").choices(["phases", "tasks"]).default("phases"),
     )

@@ -1,10 +1,10 @@
-import { setTimeout } from "node:timers/promises";
 import { renderTable } from "../results/table.ts";
 import { textOptionsOf } from "../results/text.ts";
 import { ProfileClient } from "../server/live/client.ts";
 import type { LiveWindow, TraceLevel } from "../server/live/window.ts";
 import { writeLiveFolder } from "./live-results.ts";
 import { defaultPlace, makeWritable, oneLine } from "./result-place.ts";
+import { stopAfter } from "./stop-after.ts";
 import type { CommandProcess } from "./zero-run-command.ts";
 
 export interface ProfileArguments {
@@ -55,20 +55,16 @@ async function windowOf(
   signal: AbortSignal,
   say: (text: string) => void,
 ): Promise<LiveWindow> {
-  const timer = new AbortController();
-  const over = new Promise<"over">((resolve) => {
-    signal.addEventListener("abort", () => resolve("over"), { once: true });
-    if (signal.aborted) resolve("over");
-    // Rejected when the window came before its time.
-    if (seconds !== null)
-      setTimeout(seconds * 1e3, undefined, { signal: timer.signal }).then(
-        () => resolve("over"),
-        () => undefined,
-      );
+  let asked = false;
+  const release = stopAfter(seconds, signal, () => {
+    asked = true;
+    client.stop();
   });
-  const first = await Promise.race([over, client.window]);
-  timer.abort();
-  if (first === "over") client.stop();
-  else say("the scheduler ended");
-  return client.window;
+  try {
+    const window = await client.window;
+    if (!asked) say("the scheduler ended");
+    return window;
+  } finally {
+    release();
+  }
 }

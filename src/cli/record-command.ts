@@ -1,14 +1,14 @@
 import { writeFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { basename } from "node:path";
-import { setTimeout } from "node:timers/promises";
 import { type Command, InvalidArgumentError } from "commander";
 import type { Recording } from "../../simulator/workloads/recording.ts";
 import type { RecordedHeader } from "../../simulator/workloads/write-recorded.ts";
 import { rsdsVersion } from "../results/machine.ts";
 import { RecordClient } from "../server/recording/client.ts";
 import { oneLine } from "./result-place.ts";
-import { positiveInteger } from "./run-options.ts";
+import { wholeSeconds } from "./run-options.ts";
+import { stopAfter } from "./stop-after.ts";
 import type { CommandProcess } from "./zero-run-command.ts";
 
 export interface RecordArguments {
@@ -32,7 +32,7 @@ export function addRecordCommand(program: Command): Command {
       "write what clients submit to a running rsds scheduler, and how long it took, as a recorded graph",
     )
     .argument("<address>", "the scheduler, such as tcp://127.0.0.1:8786")
-    .option("--seconds <s>", "for so long (default: until Ctrl-C)", positiveInteger(1e9))
+    .option("--seconds <s>", "for so long (default: until Ctrl-C)", wholeSeconds)
     .option("--out <file>", "the file (default: rsds-recorded-<utc time>.jsonl.gz)", fileName)
     .option("--payloads", "keep the keys, and what workers ran, too", false)
     .option("--json", "print the file's header as one JSON document", false)
@@ -106,12 +106,7 @@ async function recordingOf(
 ): Promise<Recording> {
   const { Recording } = await import("../../simulator/workloads/recording.ts");
   const recording = new Recording();
-  const over = new AbortController();
-  const stop = (): void => client.stop();
-  signal.addEventListener("abort", stop, { once: true });
-  if (signal.aborted) stop();
-  if (seconds !== null)
-    setTimeout(seconds * 1e3, undefined, { signal: over.signal }).then(stop, () => undefined);
+  const release = stopAfter(seconds, signal, () => client.stop());
   try {
     let asked = false;
     for (;;) {
@@ -131,8 +126,7 @@ async function recordingOf(
       client.stop();
     }
   } finally {
-    over.abort();
-    signal.removeEventListener("abort", stop);
+    release();
   }
 }
 

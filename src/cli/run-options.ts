@@ -40,6 +40,9 @@ export function positiveInteger(maximum: number): (text: string) => number {
   };
 }
 
+/** Reads `--seconds`: a timer of Node's takes no longer times, and would be over at once. */
+export const wholeSeconds = positiveInteger(2_147_483);
+
 /** Adds the options of a pure overhead run. */
 export function addRunOptions(command: Command): Command {
   return command

@@ -1,31 +1,12 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, afterEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { FleetDocument } from "../../src/results/fleet.ts";
-import { RsdsProcess, rsds } from "./rsds-process.ts";
+import { type RsdsProcess, rsds } from "./rsds-process.ts";
+import { HERE, rsdsProcesses } from "./rsds-processes.ts";
 import { submit } from "./submit.ts";
 
-const directory = mkdtempSync(join(tmpdir(), "rsds-fleet-"));
-afterAll(() => rmSync(directory, { recursive: true, force: true }));
-
-const processes: RsdsProcess[] = [];
-afterEach(async () => {
-  await Promise.all(processes.splice(0).map((one) => one.kill()));
-});
-
-function start(...args: string[]): RsdsProcess {
-  const one = new RsdsProcess(args);
-  processes.push(one);
-  return one;
-}
-
-/** `rsds scheduler` at a free port. */
-async function scheduler(): Promise<{ readonly process: RsdsProcess; readonly address: string }> {
-  const one = start("scheduler", "--host", "127.0.0.1", "--dashboard-address", ":0", "--port", "0");
-  const [, address] = await one.said(/Scheduler at: +(\S+)/);
-  return { process: one, address: address! };
-}
+const { directory, start, startWith, scheduler } = rsdsProcesses();
 
 /** A fleet that is attached, to which a merge of 300 was given. */
 async function busyFleet(address: string, ...args: string[]): Promise<RsdsProcess> {
@@ -87,13 +68,12 @@ describe("rsds fleet", () => {
 });
 
 describe("rsds scheduler --zero-workers", () => {
-  const args = ["scheduler", "--host", "127.0.0.1", "--dashboard-address", ":0", "--port", "0"];
-
   test.each([
     ["SIGTERM", []],
-    ["idleness", ["--idle-timeout", "1s"]],
+    // Long enough that a busy machine has attached them before.
+    ["idleness", ["--idle-timeout", "5s"]],
   ])("ended by %s it takes its fleet with it, and no error is told of", async (cause, more) => {
-    const one = start(...args, "--zero-workers", "3", ...more);
+    const one = start("scheduler", ...HERE, "--zero-workers", "3", ...more);
     await one.said(/Scheduler at:/);
     if (cause === "SIGTERM") one.child.kill("SIGTERM");
     const { status, stderr } = await one.ended;
@@ -103,8 +83,7 @@ describe("rsds scheduler --zero-workers", () => {
   });
 
   test("more workers than the system lets it open: 1, and one line says so", async () => {
-    const one = new RsdsProcess([...args, "--zero-workers", "2000"], { files_max: 300 });
-    processes.push(one);
+    const one = startWith({ files_max: 300 }, "scheduler", ...HERE, "--zero-workers", "2000");
     const { status, stderr } = await one.ended;
     expect(status).toBe(1);
     const told = stderr.split("\n").filter((line) => / - (ERROR|WARNING) - /.test(line));

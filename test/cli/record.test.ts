@@ -1,41 +1,22 @@
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { gunzipSync } from "node:zlib";
-import { afterAll, afterEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { RecordedHeader } from "../../simulator/workloads/write-recorded.ts";
-import { RsdsProcess, rsds } from "./rsds-process.ts";
+import { type RsdsProcess, rsds } from "./rsds-process.ts";
+import { rsdsProcesses } from "./rsds-processes.ts";
 import { submit } from "./submit.ts";
 
-const directory = mkdtempSync(join(tmpdir(), "rsds-record-"));
-afterAll(() => rmSync(directory, { recursive: true, force: true }));
+const { directory, fresh, start, scheduler } = rsdsProcesses();
+const FLEET = ["--zero-workers", "3"];
 
-const processes: RsdsProcess[] = [];
-afterEach(async () => {
-  await Promise.all(processes.splice(0).map((one) => one.kill()));
-});
-
-let files = 0;
 function freshFile(): string {
-  return join(directory, `recorded-${++files}.jsonl.gz`);
-}
-
-function start(...args: string[]): RsdsProcess {
-  const one = new RsdsProcess(args);
-  processes.push(one);
-  return one;
+  return fresh(".jsonl.gz");
 }
 
 function headerOf(file: string): RecordedHeader {
   return JSON.parse(gunzipSync(readFileSync(file)).toString().split("\n", 1)[0]!);
-}
-
-/** `rsds scheduler` with three zero workers. */
-async function scheduler(): Promise<{ process: RsdsProcess; address: string }> {
-  const here = ["--host", "127.0.0.1", "--dashboard-address", ":0", "--port", "0"];
-  const process = start("scheduler", ...here, "--zero-workers", "3");
-  const [, address] = await process.said(/Scheduler at: +(\S+)/);
-  return { process, address: address! };
 }
 
 /** A recording that is under way. */
@@ -47,7 +28,7 @@ async function recorder(address: string, ...args: string[]): Promise<RsdsProcess
 
 describe("rsds record", () => {
   test("switched on and off twice on one scheduler: each file has its own tasks, and is a workload", async () => {
-    const { process, address } = await scheduler();
+    const { process, address } = await scheduler(...FLEET);
     await submit(address, "merge:700");
     for (const tasks of [1_000, 300]) {
       const file = freshFile();
@@ -79,7 +60,7 @@ describe("rsds record", () => {
   });
 
   test("one at a time; one that is killed leaves the scheduler as it was; Ctrl-C writes what there is", async () => {
-    const { process, address } = await scheduler();
+    const { process, address } = await scheduler(...FLEET);
     const first = await recorder(address, "--out", freshFile());
     const second = await rsds("record", address, "--seconds", "1", "--out", freshFile());
     expect([second.status, second.stdout]).toEqual([1, ""]);
@@ -103,12 +84,12 @@ describe("rsds record", () => {
       ["SIGTERM", "the scheduler ended"],
       ["SIGKILL", "the scheduler has gone"],
     ] as const) {
-      const { process, address } = await scheduler();
+      const { process, address } = await scheduler(...FLEET);
       const file = freshFile();
       const one = await recorder(address, "--out", file);
       await submit(address, "merge:50");
-      // What it saw last is sent within a moment.
-      await new Promise((resolve) => setTimeout(resolve, 500));
+      // What it saw last is sent within a moment, or at an orderly end; nothing tells from outside that it was.
+      if (signal === "SIGKILL") await sleep(3_000);
       process.child.kill(signal);
       const { status, stderr } = await one.ended;
       expect(stderr).toContain(why);
@@ -118,7 +99,7 @@ describe("rsds record", () => {
   });
 
   test("says so where nothing came to an end", async () => {
-    const { address } = await scheduler();
+    const { address } = await scheduler(...FLEET);
     const { status, stderr } = await rsds("record", address, "--seconds", "1", "--out", freshFile());
     expect(status).toBe(1);
     expect(stderr).toContain("rsds record: no task came to an end: record while something is computed");

@@ -19,6 +19,15 @@ export interface Ended {
   readonly stderr: string;
 }
 
+export interface RsdsProcessOptions {
+  readonly cwd?: string;
+  readonly env?: Readonly<Record<string, string>>;
+  /** How many files and sockets the system lets it open. */
+  readonly files_max?: number;
+  /** Another program than the built command. */
+  readonly main?: string;
+}
+
 /** A process of `rsds` whose output is kept. */
 export class RsdsProcess {
   readonly child: ChildProcess;
@@ -27,11 +36,7 @@ export class RsdsProcess {
   #stderr = "";
   #look: () => void = () => undefined;
 
-  /** `files_max`: how many files and sockets the system lets it open. */
-  constructor(
-    args: readonly string[],
-    options: { cwd?: string; env?: Record<string, string>; files_max?: number; main?: string } = {},
-  ) {
+  constructor(args: readonly string[], options: RsdsProcessOptions = {}) {
     const env = { ...process.env, ...options.env };
     const limit = options.files_max === undefined ? "" : `ulimit -n ${options.files_max}; `;
     const command = ["-c", `${limit}exec "$@"`, "sh", process.execPath, options.main ?? MAIN, ...args];
