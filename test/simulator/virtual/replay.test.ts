@@ -1,48 +1,24 @@
 import { describe, expect, test } from "vitest";
 import type { VirtualOptions } from "../../../simulator/virtual/options.ts";
-import { runVirtual } from "../../../simulator/virtual/virtual-run.ts";
 import type { RecordedRun, Workload } from "../../../simulator/workloads/index.ts";
+import { graphOf, run, type Task } from "./runs.ts";
 
-const PROGRESS = { say: () => undefined, signal: new AbortController().signal };
-const OPTIONS: VirtualOptions = {
-  workload: "test",
-  workers: 1,
-  cores: 1,
-  scheduler: "workstealing",
-  network: "instant",
-  fetch: "gather",
-  submit: "recorded",
-  bandwidth: 1e9,
-  latency_ns: 0,
-  message_ns: 0,
-  scheduling_delay_ns: 0,
-  decision_delay_ns: 0,
-  seed: 1,
-  repeats: 1,
-};
-
-interface Task {
-  readonly needs?: readonly number[];
-  /** Absent: data that was there before. */
-  readonly seconds?: number;
+/** Without `seconds`: data that was there before. */
+interface RecordedTask extends Task {
   readonly graph?: number;
   readonly overhead_s?: number;
   readonly fetch_lag_s?: number;
   readonly report_s?: number;
-  readonly bytes?: number;
   readonly worker?: number;
 }
 
 /** A recording of these tasks; graphs as [submit_s, think_s or null, client]. */
 function recording(
-  tasks: readonly Task[],
+  tasks: readonly RecordedTask[],
   graphs: readonly (readonly [number, number | null, number?])[] = [[0, null]],
   wanted?: readonly number[],
 ): Workload {
-  const offsets = [0];
-  for (const { needs = [] } of tasks) offsets.push(offsets.at(-1)! + needs.length);
-  const ids = tasks.flatMap(({ needs = [] }) => needs);
-  const column = (of: (task: Task) => number | undefined): Float64Array =>
+  const column = (of: (task: RecordedTask) => number | undefined): Float64Array =>
     Float64Array.from(tasks, (task) => of(task) ?? 0);
   const recorded: RecordedRun = {
     setup: {
@@ -61,22 +37,8 @@ function recording(
     report_us: column(({ report_s = 0 }) => report_s * 1e6),
     worker: Int32Array.from(tasks, ({ worker = -1 }) => worker),
   };
-  return {
-    name: "test",
-    tasks: tasks.length,
-    dependencies: ids.length,
-    key: (id) => `task-${id}`,
-    dependency_offsets: Uint32Array.from(offsets),
-    dependency_ids: Uint32Array.from(ids),
-    wanted: wanted ?? tasks.map((_, id) => id).filter((id) => !ids.includes(id)),
-    durations_us: column(({ seconds = 0 }) => seconds * 1e6),
-    nbytes: column(({ bytes }) => bytes),
-    recorded,
-  };
-}
-
-async function run(workload: Workload, options: Partial<VirtualOptions> = {}) {
-  return runVirtual(workload, { ...OPTIONS, ...options }, 1, PROGRESS);
+  const graph = graphOf(tasks);
+  return { ...graph, wanted: wanted ?? graph.wanted, recorded };
 }
 
 async function makespan(workload: Workload, options: Partial<VirtualOptions> = {}): Promise<number> {

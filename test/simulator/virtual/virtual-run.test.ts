@@ -1,47 +1,19 @@
 import { describe, expect, test } from "vitest";
 import type { VirtualOptions } from "../../../simulator/virtual/options.ts";
-import { boundsOf, runVirtual } from "../../../simulator/virtual/virtual-run.ts";
+import { boundsOf } from "../../../simulator/virtual/virtual-run.ts";
 import { parseWorkload, type Workload } from "../../../simulator/workloads/index.ts";
 import { POLICY_NAMES } from "../../../src/schedulers/index.ts";
+import { graphOf, OPTIONS, run } from "./runs.ts";
 
-const PROGRESS = { say: () => undefined, signal: new AbortController().signal };
-const OPTIONS: VirtualOptions = {
-  workload: "test",
-  workers: 8,
-  cores: 1,
-  scheduler: "workstealing",
-  network: "instant",
-  fetch: "each",
-  submit: "recorded",
-  bandwidth: 1e9,
-  latency_ns: 0,
-  message_ns: 0,
-  scheduling_delay_ns: 0,
-  decision_delay_ns: 0,
-  seed: 1,
-  repeats: 1,
-};
+const EIGHT: Partial<VirtualOptions> = { workers: 8, fetch: "each" };
 
 /** A workload out of [inputs, seconds, bytes] for each task. */
 function workload(tasks: readonly (readonly [readonly number[], number, number])[]): Workload {
-  const offsets = [0];
-  for (const [inputs] of tasks) offsets.push(offsets.at(-1)! + inputs.length);
-  const ids = tasks.flatMap(([inputs]) => inputs);
-  return {
-    name: "test",
-    tasks: tasks.length,
-    dependencies: ids.length,
-    key: (id) => `task-${id}`,
-    dependency_offsets: Uint32Array.from(offsets),
-    dependency_ids: Uint32Array.from(ids),
-    wanted: tasks.map((_, id) => id).filter((id) => !ids.includes(id)),
-    durations_us: Float64Array.from(tasks, ([, seconds]) => seconds * 1e6),
-    nbytes: Float64Array.from(tasks, ([, , bytes]) => bytes),
-  };
+  return graphOf(tasks.map(([needs, seconds, bytes]) => ({ needs, seconds, bytes })));
 }
 
 async function makespan(graph: Workload, options: Partial<VirtualOptions>): Promise<number> {
-  const { repeat } = await runVirtual(graph, { ...OPTIONS, ...options }, 1, PROGRESS);
+  const { repeat } = await run(graph, { ...EIGHT, ...options });
   return repeat.makespan_s;
 }
 
@@ -97,15 +69,12 @@ describe("virtual time", () => {
     const graph = await parseWorkload("random:400:3");
     for (const scheduler of POLICY_NAMES)
       for (const network of ["instant", "simple", "maxmin"] as const) {
-        const options = { ...OPTIONS, scheduler, network, bandwidth: 1e8, latency_ns: 1e5, message_ns: 1e5 };
-        const [first, second] = [
-          await runVirtual(graph, options, 5, PROGRESS),
-          await runVirtual(graph, options, 5, PROGRESS),
-        ];
+        const options = { ...EIGHT, scheduler, network, bandwidth: 1e8, latency_ns: 1e5, message_ns: 1e5 };
+        const [first, second] = [await run(graph, options, 5), await run(graph, options, 5)];
         const { cpu_s: _, ...figures } = first.repeat;
         expect(second.repeat).toMatchObject(figures);
         expect(second.timeline).toEqual(first.timeline);
-        const { critical_path_s, work_per_core_s } = boundsOf(graph, options);
+        const { critical_path_s, work_per_core_s } = boundsOf(graph, { ...OPTIONS, ...options });
         expect(first.repeat.makespan_s, `${scheduler} ${network}`).toBeGreaterThanOrEqual(
           Math.max(critical_path_s, work_per_core_s) - 1e-9,
         );
