@@ -4,7 +4,7 @@
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { daskPython } from "./bench/dask.mjs";
+import { neededPython } from "./bench/dask.mjs";
 import { ownCpuS, processCpuS, untilQuiet } from "./bench/proc.mjs";
 import { end, nextLine, rsdsBin, start, startScheduler } from "./bench/processes.mjs";
 import { renderTable } from "./bench/report.mjs";
@@ -175,8 +175,7 @@ const { values } = parseArgs({
     json: { type: "boolean", default: false },
   },
 });
-const python = daskPython(values.python);
-if (python === null) throw new Error("no Python with dask: npm run venvs, or --python");
+const python = neededPython(values.python);
 const selected = CASES.filter(
   ({ name }) => values.only.length === 0 || values.only.some((text) => name.startsWith(text)),
 );

@@ -6,19 +6,18 @@
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { daskPython } from "./bench/dask.mjs";
+import { machineFacts, machineLine } from "./bench/baselines.mjs";
+import { checkNames } from "./bench/cases.mjs";
+import { neededPython } from "./bench/dask.mjs";
 import { processCpuS, untilQuiet } from "./bench/proc.mjs";
-import { end, nextLine, rsdsBin, start, startScheduler } from "./bench/processes.mjs";
+import { end, nextLine, rsdsBin, startClient, startScheduler, startWorkers } from "./bench/processes.mjs";
 import { renderTable } from "./bench/report.mjs";
 import { median, round } from "./bench/statistics.mjs";
-
-const { machineFacts } = await import("../dist/src/results/machine.js");
 
 const CLIENT = fileURLToPath(new URL("bench/policies_client.py", import.meta.url));
 const CASES = ["merge", "groupby", "shuffled", "array", "uneven", "heavy_tail"];
 const HERE = ["--host", "127.0.0.1", "--port", "0"];
 const DASK = "dask scheduler";
-const START_MS_MAX = 60_000;
 
 /** A scheduler with its workers and a client; all of them processes of their own. */
 class Side {
@@ -29,13 +28,8 @@ class Side {
   async start(side, { python, workers }) {
     this.#scheduler = await startScheduler(commandOf(side, python));
     const { address } = this.#scheduler;
-    // One thread for the numeric libraries too, or workers would fight over the cores.
-    const env = { ...process.env, OMP_NUM_THREADS: "1", OPENBLAS_NUM_THREADS: "1", MKL_NUM_THREADS: "1" };
-    const options = ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--memory-limit", "0"];
-    for (let i = 0; i < workers; i++)
-      this.#workers.push(start(join(dirname(python), "dask"), ["worker", address, ...options], { env }));
-    await Promise.all(this.#workers.map(registered));
-    this.#client = start(python, [CLIENT, address], { env, stdio: ["pipe", "pipe", "pipe"] });
+    this.#workers = await startWorkers(address, python, workers);
+    this.#client = startClient(python, [CLIENT, address]);
     return this;
   }
 
@@ -58,16 +52,6 @@ class Side {
     this.#client?.child.stdin.end();
     await this.#client?.ended;
     for (const started of [...this.#workers, this.#scheduler]) if (started !== undefined) await end(started);
-  }
-}
-
-async function registered(worker) {
-  const deadline = performance.now() + START_MS_MAX;
-  while (!worker.stderr.includes("Registered to:")) {
-    if (worker.over !== null)
-      throw new Error(`a worker ended with ${worker.over.status}: ${worker.over.stderr}`);
-    if (performance.now() > deadline) throw new Error("a worker did not register in time");
-    await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
 
@@ -134,10 +118,8 @@ const { values } = parseArgs({
     json: { type: "boolean", default: false },
   },
 });
-const python = daskPython(values.python);
-if (python === null) throw new Error("no Python with dask: npm run venvs, or --python");
-const unknown = values.only.filter((name) => !CASES.includes(name));
-if (unknown.length > 0) throw new Error(`no case ${unknown.join(", ")}: they are ${CASES.join(", ")}`);
+const python = neededPython(values.python);
+checkNames(values.only, CASES);
 const sides = [DASK, ...values.policy];
 const results = {};
 for (const workers of values.workers.map(Number))
@@ -150,8 +132,7 @@ for (const workers of values.workers.map(Number))
   });
 if (values.json) process.stdout.write(`${JSON.stringify({ machine: machineFacts(), results })}\n`);
 else {
-  const { cpu, cores, os, node } = machineFacts();
-  process.stdout.write(`${cpu}, ${cores} cores, ${os}, Node ${node}; medians of ${values.repeat}\n`);
+  process.stdout.write(`${machineLine()}; medians of ${values.repeat}\n`);
   const titles = ["case", "workers", ...sides, "scheduler's CPU, s"];
   const rows = Object.entries(results).flatMap(([workers, runs]) =>
     rowsOf(workers, values.only, sides, runs),

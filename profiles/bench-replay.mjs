@@ -5,17 +5,28 @@
 // Status 1: a replay is off by more than `--fail-above` per cent.
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { daskPython } from "./bench/dask.mjs";
-import { end, nextLine, rsdsBin, rsdsJson, start, startScheduler } from "./bench/processes.mjs";
+import { machineFacts, machineLine } from "./bench/baselines.mjs";
+import { checkNames } from "./bench/cases.mjs";
+import { neededPython } from "./bench/dask.mjs";
+import {
+  end,
+  nextLine,
+  rsdsBin,
+  rsdsJson,
+  said,
+  start,
+  startClient,
+  startScheduler,
+  startWorkers,
+} from "./bench/processes.mjs";
 import { renderTable } from "./bench/report.mjs";
 
 const CLIENT = fileURLToPath(new URL("bench/replay_client.py", import.meta.url));
 const CASES = ["merge", "groupby", "array"];
 const WORKERS = 2;
-const START_MS_MAX = 60_000;
 
 const { values } = parseArgs({
   options: {
@@ -28,25 +39,13 @@ const { values } = parseArgs({
     json: { type: "boolean", default: false },
   },
 });
-const python = daskPython(values.python);
-if (python === null) throw new Error("no Python with dask: npm run venvs, or --python");
-const unknown = values.only.filter((name) => !CASES.includes(name));
-if (unknown.length > 0) throw new Error(`no case ${unknown.join(", ")}: they are ${CASES.join(", ")}`);
-
-/** Until a process has said so on stderr. */
-async function said(process, text) {
-  const deadline = performance.now() + START_MS_MAX;
-  while (!process.stderr.includes(text)) {
-    if (process.over !== null) throw new Error(`ended with ${process.over.status}: ${process.over.stderr}`);
-    if (performance.now() > deadline) throw new Error(`nobody said "${text}" in time: ${process.stderr}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
+const python = neededPython(values.python);
+checkNames(values.only, CASES);
 
 /** One run of a case, recorded: the client's seconds and the recording's header. */
 async function recorded(address, client, name, file) {
   const recorder = start(process.execPath, [rsdsBin(), "record", address, "--out", file, "--json"]);
-  await said(recorder, "recording tcp");
+  await said(recorder, "recording tcp", "rsds record");
   client.child.stdin.write(`${name}\n`);
   const { wall_s } = JSON.parse(await nextLine(client, "the client"));
   recorder.child.kill("SIGINT");
@@ -65,13 +64,8 @@ async function measure(folder) {
   const rows = [];
   try {
     const { address } = scheduler;
-    // One thread for the numeric libraries too, or workers would fight over the cores.
-    const env = { ...process.env, OMP_NUM_THREADS: "1", OPENBLAS_NUM_THREADS: "1", MKL_NUM_THREADS: "1" };
-    const options = ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--memory-limit", "0"];
-    for (let i = 0; i < WORKERS; i++)
-      started.unshift(start(join(dirname(python), "dask"), ["worker", address, ...options], { env }));
-    await Promise.all(started.slice(0, WORKERS).map((worker) => said(worker, "Registered to:")));
-    const client = start(python, [CLIENT, address], { env, stdio: ["pipe", "pipe", "pipe"] });
+    started.unshift(...(await startWorkers(address, python, WORKERS)));
+    const client = startClient(python, [CLIENT, address]);
     started.unshift(client);
     for (const name of values.only) {
       // The first run imports what the graph needs.
@@ -109,11 +103,9 @@ try {
 } finally {
   if (values.keep === undefined) rmSync(folder, { recursive: true, force: true });
 }
-const { machineFacts } = await import("../dist/src/results/machine.js");
 if (values.json) process.stdout.write(`${JSON.stringify({ machine: machineFacts(), rows })}\n`);
 else {
-  const { cpu, cores, os, node } = machineFacts();
-  process.stdout.write(`${cpu}, ${cores} cores, ${os}, Node ${node}; ${values.policy}\n`);
+  process.stdout.write(`${machineLine()}; ${values.policy}\n`);
   const table = rows.map(({ name, tasks, wall_s, real_s, replayed_s, off }) => [
     ...[
       name,

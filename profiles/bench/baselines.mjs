@@ -19,6 +19,12 @@ export function machineFacts() {
   };
 }
 
+/** The same, as a table's first line. */
+export function machineLine() {
+  const { cpu, cores, os: system, node } = machineFacts();
+  return `${cpu}, ${cores} cores, ${system}, Node ${node}`;
+}
+
 /** Machines of one kind: the same processor and number of cores, the same major version of Node. */
 export function baselinePath(machine = machineFacts(), folder = FOLDER) {
   const kind = `${machine.cpu} ${machine.cores} cores ${machine.os} node ${machine.node.split(".")[0]}`;

@@ -62,3 +62,9 @@ export function selected(cases, { only, quick }) {
       (only.length === 0 || only.some((t) => one.name.includes(t))),
   );
 }
+
+/** Throws for a name that is none of `known`. */
+export function checkNames(names, known) {
+  const unknown = names.filter((name) => !known.includes(name));
+  if (unknown.length > 0) throw new Error(`no case ${unknown.join(", ")}: they are ${known.join(", ")}`);
+}

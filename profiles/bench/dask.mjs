@@ -18,6 +18,13 @@ export function daskPython(given) {
   return existsSync(own) ? own : null;
 }
 
+/** As {@link daskPython}; throws where there is none. */
+export function neededPython(given) {
+  const python = daskPython(given);
+  if (python === null) throw new Error("no Python with dask: npm run venvs, or --python");
+  return python;
+}
+
 /** A case on both schedulers: for each a list of `{tasks, wall_s, cpu_us, children_cpu_us}`, µs a task, warm. */
 export async function measureBeside(one, { python, repeat }) {
   const dask = [join(dirname(python), "dask"), "scheduler", ...HERE, "--no-dashboard"];

@@ -14,6 +14,9 @@ const POLL_MS = 20;
 const LINE_POLL_MS = 2;
 const STDERR_CHARS_KEPT = 4_000;
 
+/** One thread for the numeric libraries too, or workers would fight over the cores. */
+const SINGLE = { ...process.env, OMP_NUM_THREADS: "1", OPENBLAS_NUM_THREADS: "1", MKL_NUM_THREADS: "1" };
+
 const running = new Set();
 const folders = new Set();
 process.once("exit", () => {
@@ -115,8 +118,28 @@ export async function startScheduler([command, ...args]) {
 export async function startFleet(address, { workers, flush = "turn" }) {
   const args = [rsdsBin(), "fleet", address, "--workers", String(workers), "--flush", flush, "--json"];
   const fleet = start(process.execPath, args);
-  await until(() => fleet.stderr.includes("are attached"), "rsds fleet", fleet);
+  await said(fleet, "are attached", "rsds fleet");
   return fleet;
+}
+
+/** Starts so many `dask worker`s of one thread each, and waits until all are registered. */
+export async function startWorkers(address, python, count) {
+  const args = ["worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--memory-limit", "0"];
+  const workers = Array.from({ length: count }, () =>
+    start(join(dirname(python), "dask"), args, { env: SINGLE }),
+  );
+  await Promise.all(workers.map((worker) => said(worker, "Registered to:", "a worker")));
+  return workers;
+}
+
+/** Starts a client's script, which takes its orders from stdin. */
+export function startClient(python, args) {
+  return start(python, args, { env: SINGLE, stdio: ["pipe", "pipe", "pipe"] });
+}
+
+/** Until a process, which errors call `what`, has said so on stderr. */
+export async function said(started, text, what) {
+  await until(() => started.stderr.includes(text), what, started);
 }
 
 /** Polls: `what` is to be ready before its process ends or too much time is over. */
