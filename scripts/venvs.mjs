@@ -13,7 +13,12 @@ const environments = [
   {
     name: "dask-2022.12.1",
     // Releases of its time: pip itself would take ones that it cannot work with.
-    requirements: ["dask[array,dataframe,distributed]==2022.12.1", "numpy==1.24.4", "pandas==1.5.3"],
+    requirements: [
+      "dask[array,dataframe,distributed]==2022.12.1",
+      "numpy==1.24.4",
+      "pandas==1.5.3",
+      "pyarrow==10.0.1",
+    ],
   },
   // Beside the environments of dask, whose own tests it runs: test/interop/dask-tests.test.ts.
   { name: "pytest", requirements: ["pytest==9.2.0"] },

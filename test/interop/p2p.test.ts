@@ -64,3 +64,16 @@ describe.each(RELEASES)("P2P with clients and workers of %s", (release) => {
     expect(cluster.scheduler.output).not.toMatch(/ERROR|met a bug|Traceback/);
   });
 });
+
+test("2022.12's P2P shuffles work where that release is asked for them", { timeout: 120_000 }, async () => {
+  const cluster = new RealCluster("2022.12.1");
+  try {
+    await cluster.startScheduler();
+    for (const name of ["a", "b"]) cluster.startWorker({ name });
+    const printed = await cluster.runClient("p2p_early.py", [], 110_000);
+    expect(printed.match(/^ok /gm)).toHaveLength(4);
+    expect(cluster.scheduler.output).not.toContain("met a bug");
+  } finally {
+    await cluster.close();
+  }
+});

@@ -13,10 +13,20 @@ const BARRIER_TRIES_MAX = 3;
 
 /** `shuffle_get {id, worker}`: the present run of a shuffle, for a worker that takes part. */
 function get(request: Request, context: RpcContext): WireValue {
-  // 2022's, which says the columns of the frame.
-  if (request.fields.get("schema") !== undefined)
-    throw new PythonError("RuntimeError", "P2P shuffles of distributed 2022 are not served: use 'tasks'");
+  // 2022's says the columns of the frame, or None.
+  if (request.fields.has("schema")) return context.shuffles.early.get(request);
   return answer(() => okReply(context.shuffles.join(request.string("id"), request.string("worker"))));
+}
+
+/** 2022's `shuffle_get_participating_workers {id}`. */
+function participants(request: Request, context: RpcContext): WireValue {
+  return context.shuffles.early.participantsOf(request.string("id"));
+}
+
+/** 2022's `shuffle_register_complete {id, worker}`. */
+function registerComplete(request: Request, context: RpcContext): WireValue {
+  context.shuffles.early.completed(request.string("id"), request.string("worker"));
+  return null;
 }
 
 /** `shuffle_get_or_create {shuffle_id, key, worker}`: as {@link get}, for a worker that runs an input task. */
@@ -154,6 +164,8 @@ function errorReply(error: unknown): WireMap {
 
 export const SHUFFLE_HANDLERS: readonly (readonly [string, Handler])[] = [
   ["shuffle_get", get],
+  ["shuffle_get_participating_workers", participants],
+  ["shuffle_register_complete", registerComplete],
   ["shuffle_get_or_create", getOrCreate],
   ["shuffle_restrict_task", restrictTask],
   ["shuffle_barrier", barrier],

@@ -10,6 +10,7 @@ import { Pickled, WireMap } from "../../protocol/values.ts";
 import type { UnpackerPool } from "../../unpacker/unpacker.ts";
 import type { Cluster, WorkerPeer } from "../peers/cluster.ts";
 import { PythonError } from "../rpc/python-error.ts";
+import { EarlyShuffles } from "./early-shuffles.ts";
 import { mergeOutputs, workersOf } from "./outputs.ts";
 
 const BARRIER_PREFIX = "shuffle-barrier-";
@@ -51,6 +52,8 @@ export interface ShufflesParts {
 export class Shuffles {
   /** Told of events of the topic `p2p`. */
   onEvent: (event: WireMap) => void = () => undefined;
+  /** Those of clients and workers of 2022.12. */
+  readonly early: EarlyShuffles;
   readonly #parts: ShufflesParts;
   readonly #active = new Map<string, ActiveRun>();
   /** Runs that are being made: one question to the unpacker, however many workers ask. */
@@ -65,6 +68,7 @@ export class Shuffles {
 
   constructor(parts: ShufflesParts) {
     this.#parts = parts;
+    this.early = new EarlyShuffles(parts);
   }
 
   /** Runs that are not over. */
@@ -74,7 +78,8 @@ export class Shuffles {
 
   /** Workers that take part in a run that is not over. */
   participants(): ReadonlySet<string> {
-    return new Set([...this.#active.values()].flatMap((run) => [...run.participants]));
+    const runs = [...this.#active.values()];
+    return new Set([...runs.flatMap((run) => [...run.participants]), ...this.early.participants()]);
   }
 
   /** The present run. Throws Python's KeyError if there is none. */
@@ -155,6 +160,7 @@ export class Shuffles {
     this.#ended = null;
     for (const run of ended) this.#recompute(run, `the loss of worker ${peer.address}`);
     if (ended.size > 0) this.#parts.touch();
+    this.early.onWorkerRemoved(peer);
   }
 
   // ---- the beginning of a run
