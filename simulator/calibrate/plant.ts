@@ -1,5 +1,5 @@
 import type { Hop, Phase } from "../../src/trace/phases.ts";
-import type { Cause, Tracer } from "../../src/trace/tracer.ts";
+import type { Cause, LargeMessage, Tracer } from "../../src/trace/tracer.ts";
 
 /** Delays that can be remembered; further spans of the phase are left alone. */
 const DELAYS_MAX = 1 << 16;
@@ -100,6 +100,10 @@ export class PlantingTracer implements Tracer {
 
   now(): number {
     return this.#tracer.now();
+  }
+
+  largeMessage(message: LargeMessage): void {
+    this.#tracer.largeMessage(message);
   }
 
   begin(cause: Cause, phase?: Phase): number {

@@ -88,6 +88,7 @@ export class FaultWorld {
       clock: this.machine,
       machine: this.machine,
       ...(stimuli === null ? {} : { stimuli }),
+      turn_tasks_max: plan.turn_tasks_max,
     });
     this.checker = new StreamChecker(this.server, releaseTraits(plan.release));
     this.model = new OutcomeModel(this.tasks, plan.allowed_failures, this.checker.suspicions);
@@ -254,7 +255,8 @@ export class FaultWorld {
     if (!turned) return;
     this.#turns = this.server.loop.turns;
     this.stimuli++;
-    if (!this.plan.strangers) this.checker.check();
+    // While there is more to be placed, nothing is written of what was.
+    if (!this.plan.strangers && !this.server.scheduler.placing) this.checker.check();
   }
 }
 

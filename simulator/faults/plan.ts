@@ -47,6 +47,8 @@ export interface WorldPlan {
   readonly worker_ttl_ms: number;
   /** Messages of all kinds are sent at any time, whatever they do to the results: only the books are checked then. */
   readonly strangers: boolean;
+  /** Tasks that one turn of the server's loop places, or lets go of, at most. */
+  readonly turn_tasks_max: number;
   readonly steps: readonly Step[];
 }
 
@@ -93,6 +95,7 @@ export function planWorld(seed: number): WorldPlan {
     buffer_bytes: [0, 500, 1 << 20][prng.below(3)]!,
     worker_ttl_ms: [2_000, 10_000, 300_000][prng.below(3)]!,
     strangers: prng.below(4) === 0,
+    turn_tasks_max: [1000, 1000, 1, 3][prng.below(4)]!,
     steps,
   };
 }

@@ -1,29 +1,101 @@
-import type { IntStack } from "../base/typed-arrays.ts";
+import { NONE, type TaskId } from "../base/ids.ts";
+import { IntStack } from "../base/typed-arrays.ts";
 import type { Policy } from "../schedulers/policy.ts";
+import { HOP, STAMP } from "../trace/phases.ts";
+import type { Tracer } from "../trace/tracer.ts";
 import type { Books } from "./books.ts";
 import { QUEUED, WAITING } from "./states.ts";
 import { FLAG_READY } from "./task-table.ts";
 import type { Transitions } from "./transitions.ts";
 
+const NOTHING = new Int32Array(0);
+
 /**
- * Empties the ready list into an array of the tasks that are still to be placed, best priority first.
- * Tasks may have been released, cancelled or even forgotten since they became ready: those are left out.
+ * Tasks whose last dependency came in, until they are placed. More than are placed at once wait in the order of their
+ * priority; what becomes ready meanwhile goes before them. Tasks may have been released, cancelled or even forgotten since
+ * they became ready: FLAG_READY says who is still here.
  */
-export function takeReady(books: Books, ready: IntStack): { ids: Int32Array; count: number } {
-  const { tasks } = books;
-  const ids = ready.items;
-  let count = 0;
-  for (let i = 0; i < ready.length; i++) {
-    const task = ids[i]!;
-    const flags = tasks.flags[task]!;
-    if ((flags & FLAG_READY) === 0) continue;
-    tasks.flags[task] = flags & ~FLAG_READY;
-    const state = tasks.state[task]!;
-    if ((state === WAITING && tasks.waiting_on[task] === 0) || state === QUEUED) ids[count++] = task;
+export class ReadyList {
+  readonly #fresh = new IntStack(1024);
+  /** Those of a batch that was too large, sorted, from `#next` on. */
+  #left: Int32Array = NOTHING;
+  #next = 0;
+
+  /** No fewer than are ready: some may not be any more. */
+  get length(): number {
+    return this.#fresh.length + this.#left.length - this.#next;
   }
-  const taken = ids.slice(0, count);
-  ready.clear();
-  return { ids: inOrder(books, taken), count };
+
+  push(task: TaskId): void {
+    this.#fresh.push(task);
+  }
+
+  /** Whoever is here: for validate(). */
+  tasks(): number[] {
+    return [...this.#fresh.items.subarray(0, this.#fresh.length), ...this.#left.subarray(this.#next)];
+  }
+
+  /** Takes out those that are still to be placed, best priority first, `most` of them at most. */
+  take(books: Books, most: number): Int32Array {
+    const fresh = this.#fresh;
+    if (fresh.length > most) this.#regroup(books);
+    const ids = new Int32Array(Math.min(most, this.length));
+    let count = 0;
+    for (let i = 0; i < fresh.length; i++)
+      if (takeFlag(books, fresh.items[i]!)) ids[count++] = fresh.items[i]!;
+    fresh.clear();
+    while (count < ids.length && this.#next < this.#left.length) {
+      const task = this.#left[this.#next++]!;
+      if (takeFlag(books, task)) ids[count++] = task;
+    }
+    if (this.#next === this.#left.length) {
+      this.#left = NOTHING;
+      this.#next = 0;
+    }
+    return inOrder(books, ids.subarray(0, count));
+  }
+
+  #regroup(books: Books): void {
+    const fresh = this.#fresh.items.subarray(0, this.#fresh.length);
+    const waiting = this.#left.length - this.#next;
+    const all = new Int32Array(waiting + fresh.length);
+    all.set(this.#left.subarray(this.#next));
+    all.set(fresh, waiting);
+    // An id that is here twice, since its task went and came, is placed once, by its flag.
+    this.#left = inOrder(books, all);
+    this.#next = 0;
+    this.#fresh.clear();
+  }
+}
+
+/** Whether the task is to be placed still; it counts as taken then. */
+function takeFlag({ tasks }: Books, task: TaskId): boolean {
+  const flags = tasks.flags[task]!;
+  if ((flags & FLAG_READY) === 0) return false;
+  tasks.flags[task] = flags & ~FLAG_READY;
+  const state = tasks.state[task]!;
+  return (state === WAITING && tasks.waiting_on[task] === 0) || state === QUEUED;
+}
+
+/** Of tasks that all were ready at `ready_ns`, when the turn began, and all were placed just now. */
+export function recordPlaced(
+  tracer: Tracer,
+  { tasks }: Books,
+  ids: Int32Array,
+  ready_ns: number,
+  placed_ns: number,
+): void {
+  const { stamp_ns, processing_on, stamps } = tasks;
+  for (let i = 0; i < ids.length; i++) {
+    const task = ids[i]!;
+    tracer.hop(HOP.knownReady, ready_ns - stamp_ns[task]!);
+    stamp_ns[task] = placed_ns;
+    if (stamps === null) continue;
+    stamps.stamp(task, STAMP.ready, ready_ns);
+    stamps.stamp(task, STAMP.placed, placed_ns);
+    if (processing_on[task] !== NONE) stamps.worker(task, processing_on[task]!);
+  }
+  tracer.hops(HOP.readyPlaced, placed_ns - ready_ns, ids.length);
 }
 
 /** The threads that have no task. */
@@ -43,10 +115,10 @@ export function mayBalance(books: Books, when: NonNullable<Policy["balances"]>):
   return books.overloaded.length > 0 && (when === "overloaded" || books.underloaded.length > 0);
 }
 
-/** Withheld tasks that may be placed: as many as there are slots, or those that the policy names. */
-export function openQueue(books: Books, moves: Transitions, policy: Policy): void {
+/** Withheld tasks that may be placed: as many as there are slots (`most` at most), or those that the policy names. */
+export function openQueue(books: Books, moves: Transitions, policy: Policy, most: number): void {
   const { queue, ready } = moves;
-  if (queue.length === 0) return;
+  if (queue.length === 0 || most <= 0) return;
   if (policy.picks !== undefined) {
     for (const task of policy.picks()) {
       if (books.tasks.state[task] !== QUEUED) continue;
@@ -57,7 +129,7 @@ export function openQueue(books: Books, moves: Transitions, policy: Policy): voi
     return;
   }
   const slots = policy.openSlots?.(books) ?? freeThreads(books);
-  for (let left = Math.min(slots, queue.length); left > 0; left--) {
+  for (let left = Math.min(slots, queue.length, most); left > 0; left--) {
     const task = queue.shift();
     books.tasks.flags[task]! |= FLAG_READY;
     ready.push(task);

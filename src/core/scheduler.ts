@@ -1,7 +1,7 @@
 import { type ClientId, NONE, type TaskId, type WorkerId } from "../base/ids.ts";
 import type { PlacementSink, Policy, StealSink } from "../schedulers/policy.ts";
-import { HOP, PHASE, STAMP } from "../trace/phases.ts";
-import { Probe, type Tracer } from "../trace/tracer.ts";
+import { PHASE } from "../trace/phases.ts";
+import { Probe } from "../trace/tracer.ts";
 import { placeActors } from "./actors.ts";
 import { Books, type Restrictions, type TaskError } from "./books.ts";
 import { cancelKey } from "./cancel.ts";
@@ -9,7 +9,7 @@ import { GraphBuilder } from "./graph-builder.ts";
 import type { Outbox } from "./outbox.ts";
 import { PAYLOAD_NONE, PAYLOAD_PENDING } from "./payloads.ts";
 import { attachWatch } from "./policy-watch.ts";
-import { mayBalance, openQueue, takeReady } from "./ready.ts";
+import { mayBalance, openQueue, recordPlaced } from "./ready.ts";
 import { ERRED, FORGOTTEN, MEMORY, NO_WORKER, PROCESSING, QUEUED, RELEASED, WAITING } from "./states.ts";
 import { FLAG_ACTOR, FLAG_LONG_RUNNING, FLAG_PINNED, FLAG_READY, FLAG_RUNNABLE } from "./task-table.ts";
 import { Transitions } from "./transitions.ts";
@@ -96,11 +96,13 @@ export class Scheduler implements PlacementSink, StealSink {
     const { wants } = this.books;
     for (let want = wants.first_of_owner[client]!; want !== NONE; want = wants.first_of_owner[client]!)
       this.moves.unwant(client, wants.task[want]!);
-    this.moves.settle();
+    this.moves.settleSome();
     this.books.dropClient(client);
   }
 
   graph(options: ConstructorParameters<typeof GraphBuilder>[2]): GraphBuilder {
+    // A key that is on its way out would be taken for a known one, with the run_spec that it had.
+    this.moves.settle();
     const builder = new GraphBuilder(this.books, this.moves, options);
     if (this.#probe.tracer !== null) builder.stamp_ns = this.now_ns;
     return builder;
@@ -141,7 +143,7 @@ export class Scheduler implements PlacementSink, StealSink {
 
   clientReleasesKey(client: ClientId, task: TaskId): void {
     this.moves.unwant(client, task);
-    this.moves.settle();
+    this.moves.settleSome();
   }
 
   /**
@@ -301,7 +303,7 @@ export class Scheduler implements PlacementSink, StealSink {
     if (books.steals.size > 0 && books.steals.has(task)) this.#policy.stealAnswered(false);
     if (books.watch !== null && duration_s > 0) books.watch.taskMeasured(task, duration_s);
     moves.complete(task, worker);
-    moves.settle();
+    moves.settleSome();
     return true;
   }
 
@@ -458,25 +460,40 @@ export class Scheduler implements PlacementSink, StealSink {
 
   // ---- placing
 
+  /** There is more to be placed than the last {@link schedule} was to take. */
+  get placing(): boolean {
+    return this.moves.ready.length > 0;
+  }
+
+  /** {@link schedule} has something to do, even if nothing happens. */
+  get unfinished(): boolean {
+    return this.placing || this.moves.unsettled > 0;
+  }
+
   /**
    * Places what became ready since the last time, and balances. Returns when it wants to be called again (ns on
-   * the clock of {@link now_ns}), or Infinity.
+   * the clock of {@link now_ns}), or Infinity. `most`: so many tasks are placed, and so many let go of until it
+   * is called again, at most; then it may be {@link unfinished}.
    */
-  schedule(): number {
+  schedule(most = Number.POSITIVE_INFINITY): number {
     const { tracer } = this.#probe;
     const { moves, books } = this;
+    moves.beginBatch(most);
     this.#policy.order?.(books, books);
-    openQueue(books, moves, this.#policy);
-    if (moves.ready.length > 0) {
+    // What another process decided has left the queue: it is placed now.
+    const slice = this.#policy.picks === undefined ? most : Number.POSITIVE_INFINITY;
+    openQueue(books, moves, this.#policy, slice - moves.ready.length);
+    if (this.placing) {
       if (tracer !== null) tracer.enter(PHASE.placement);
-      const { ids, count } = takeReady(books, moves.ready);
+      const ids = moves.ready.take(books, slice);
+      const count = ids.length;
       if (books.running.length === 0) for (let i = 0; i < count; i++) this.refuse(ids[i]!);
       else {
         const others = books.actors.size === 0 ? count : placeActors(ids, count, books, this);
         this.#policy.place(ids, others, books, this);
       }
       if (tracer !== null) {
-        this.#recordHops(tracer, ids, count, tracer.exit());
+        recordPlaced(tracer, books, ids, this.now_ns, tracer.exit());
       }
     }
     if (!mayBalance(books, this.#balances)) return Number.POSITIVE_INFINITY;
@@ -489,22 +506,6 @@ export class Scheduler implements PlacementSink, StealSink {
   /** Ids that this batch forgot become reusable. After all that could name them has been queued. */
   endBatch(): void {
     this.books.tasks.recycle();
-  }
-
-  /** Of tasks that all were ready when the turn began, and all were placed just now. */
-  #recordHops(tracer: Tracer, ids: Int32Array, count: number, placed_ns: number): void {
-    const { stamp_ns, processing_on, stamps } = this.books.tasks;
-    const ready_ns = this.now_ns;
-    for (let i = 0; i < count; i++) {
-      const task = ids[i]!;
-      tracer.hop(HOP.knownReady, ready_ns - stamp_ns[task]!);
-      stamp_ns[task] = placed_ns;
-      if (stamps === null) continue;
-      stamps.stamp(task, STAMP.ready, ready_ns);
-      stamps.stamp(task, STAMP.placed, placed_ns);
-      if (processing_on[task] !== NONE) stamps.worker(task, processing_on[task]!);
-    }
-    tracer.hops(HOP.readyPlaced, placed_ns - ready_ns, count);
   }
 
   // ---- PlacementSink, StealSink

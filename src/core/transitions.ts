@@ -3,6 +3,7 @@ import { IntStack } from "../base/typed-arrays.ts";
 import type { Books, TaskError } from "./books.ts";
 import type { CancelReason, Outbox } from "./outbox.ts";
 import { PAYLOAD_PENDING } from "./payloads.ts";
+import { ReadyList } from "./ready.ts";
 import { ERRED, FORGOTTEN, MEMORY, NO_WORKER, PROCESSING, QUEUED, RELEASED, WAITING } from "./states.ts";
 import { TaskQueue } from "./task-queue.ts";
 import { FLAG_READY, FLAG_RESTRICTED, FLAG_RUNNABLE, FLAG_UNNEEDED } from "./task-table.ts";
@@ -16,13 +17,15 @@ import type { WorkerBook } from "./worker-book.ts";
 export class Transitions {
   readonly books: Books;
   readonly outbox: Outbox;
-  /** Tasks whose last dependency came in, waiting to be placed at the end of the batch. */
-  readonly ready = new IntStack(1024);
+  /** Waiting to be placed at the end of the batch. */
+  readonly ready = new ReadyList();
   /** Held back by the policy until a slot opens. */
   readonly queue: TaskQueue;
   /** Who must hear at once when one of a few tasks is released, erred or forgotten. Must not move tasks itself. */
   readonly watches = new Map<TaskId, () => void>();
   readonly #unneeded = new IntStack();
+  /** How many tasks {@link settleSome} may still look at in this batch. */
+  #settle_left = Number.POSITIVE_INFINITY;
   readonly #stack = new IntStack();
 
   constructor(books: Books, outbox: Outbox) {
@@ -329,9 +332,20 @@ export class Transitions {
 
   // ---- the end of things
 
-  /** Tasks that {@link settle} has still to look at: none between events. */
+  /** Tasks that {@link settle} has still to look at. */
   get unsettled(): number {
     return this.#unneeded.length;
+  }
+
+  /** Whether there may be such tasks between events: the batch has had more of them than it may look at. */
+  get exhausted(): boolean {
+    return this.#settle_left <= 0;
+  }
+
+  /** A batch begins in which {@link settleSome} looks at `most` tasks; it begins with what the last one left. */
+  beginBatch(most: number): void {
+    this.#settle_left = most;
+    this.settleSome();
   }
 
   mayBeUnneeded(task: TaskId): void {
@@ -346,10 +360,25 @@ export class Transitions {
    * depends on it. To be called at the end of each event.
    */
   settle(): void {
+    this.#settle(Number.POSITIVE_INFINITY);
+  }
+
+  /**
+   * {@link settle} after an event that is all in order if some tasks are let go of only in the next batches. A million
+   * inputs of one task would hold up everybody else.
+   */
+  settleSome(): void {
+    if (this.#unneeded.length > 0) this.#settle_left -= this.#settle(this.#settle_left);
+  }
+
+  /** Looks at no more than `most` tasks; how many it looked at. */
+  #settle(most: number): number {
     const { books } = this;
     const { tasks, edges } = books;
     const unneeded = this.#unneeded;
-    while (unneeded.length > 0) {
+    let looks = 0;
+    while (unneeded.length > 0 && looks < most) {
+      looks++;
       const task = unneeded.pop();
       tasks.flags[task]! &= ~FLAG_UNNEEDED;
       const state = tasks.state[task]!;
@@ -358,6 +387,7 @@ export class Transitions {
       if (state !== RELEASED && (state !== ERRED || forgettable)) this.release(task);
       if (forgettable) this.#forget(task);
     }
+    return looks;
   }
 
   #forget(task: TaskId): void {

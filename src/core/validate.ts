@@ -38,10 +38,12 @@ export function validate(scheduler: Scheduler): void {
   if (structure !== null) throw new InvariantError(structure);
   const needs = books.needs.breach();
   if (needs !== null) throw new InvariantError(`needs: ${needs}`);
-  if (moves.unsettled !== 0) throw new InvariantError(`${moves.unsettled} tasks are not settled`);
+  if (moves.unsettled !== 0 && !moves.exhausted)
+    throw new InvariantError(`${moves.unsettled} tasks are not settled`);
 
-  const ready = new Set(moves.ready.items.subarray(0, moves.ready.length));
+  const ready = new Set(moves.ready.tasks());
   const { tasks } = books;
+  let unneeded = 0;
   let queued = 0;
   let unrunnable = 0;
   let erred = 0;
@@ -53,10 +55,13 @@ export function validate(scheduler: Scheduler): void {
     }
     validateNeighbours(books, task);
     validateState(books, task, ready);
+    if (tasks.flags[task]! & FLAG_UNNEEDED) unneeded++;
     if (state === QUEUED) queued++;
     if (state === NO_WORKER) unrunnable++;
     if (state === ERRED) erred++;
   }
+  if (unneeded !== moves.unsettled)
+    throw new InvariantError(`${unneeded} tasks are flagged as unneeded, ${moves.unsettled} are not settled`);
   if (books.keys.size !== tasks.live)
     throw new InvariantError(`${books.keys.size} keys of ${tasks.live} tasks`);
   if (books.unrunnable.size !== unrunnable)
@@ -155,7 +160,6 @@ function validateState(books: Books, task: TaskId, ready: ReadonlySet<number>): 
   const flags = tasks.flags[task]!;
   const key = keys.bytes(task);
   if (keys.findKey(key) !== task) breach(books, task, "its key leads elsewhere");
-  if (flags & FLAG_UNNEEDED) breach(books, task, "is still flagged as unneeded");
   if ((tasks.processing_on[task] !== NONE) !== (state === PROCESSING)) breach(books, task, "S2");
   if ((replicas.first_of_task[task] !== NONE) !== (state === MEMORY)) breach(books, task, "S3");
   if (waitsOrRuns(state) && (flags & FLAG_RUNNABLE) === 0) breach(books, task, "has nothing to run");
@@ -190,8 +194,10 @@ function validateNeed(books: Books, task: TaskId): void {
   const { tasks, edges } = books;
   const state = tasks.state[task]!;
   const needed = books.isWanted(task) || tasks.waiters[task]! > 0;
+  if (state === RELEASED && needed) breach(books, task, "S8: released though something needs it");
+  // It will be looked at.
+  if (tasks.flags[task]! & FLAG_UNNEEDED) return;
   if (state === RELEASED) {
-    if (needed) breach(books, task, "S8: released though something needs it");
     if (edges.dependents[task] === NONE) breach(books, task, "should be forgotten");
   } else if (state === ERRED) {
     if (tasks.waiters[task]! > 0) breach(books, task, "erred with waiters");

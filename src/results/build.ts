@@ -1,5 +1,5 @@
 import { assert } from "../base/assert.ts";
-import type { WindowFigures } from "../trace/figures.ts";
+import { longest, type WindowFigures } from "../trace/figures.ts";
 import type { Histogram } from "../trace/histogram.ts";
 import { HOPS, SPAN_PHASES, TOP_PHASES } from "../trace/phases.ts";
 import type { HistogramInterval, RepeatInput, Results, RunInput, TraceTrack } from "./input.ts";
@@ -138,6 +138,11 @@ function loopSummary(repeats: readonly RepeatInput[], figures: readonly WindowFi
       turns: turns.count,
       turn_max_ms: turns.max / 1e6,
       turn_p999_ms: turns.percentile(99.9) / 1e6,
+      turn_max_plain_ms: Math.max(...figures.map((f) => f.plain_turn_max_ns)) / 1e6,
+      large_messages: longest(figures.flatMap((f) => f.large_messages)).map(({ turn_ns, ...message }) => ({
+        ...message,
+        turn_ms: turn_ns / 1e6,
+      })),
     };
   }
   const loops = repeats.flatMap((repeat) => repeat.loop ?? []);

@@ -94,7 +94,7 @@ const SECTIONS: Checks = {
   unattributed_share: optional(isNumber),
   fleet: optional(isFleet),
   ledger: numbersOf,
-  loop: numbersOf,
+  loop: hasNumbers("turns", "turn_max_ms", "turn_p999_ms"),
 };
 
 const REPEAT: Checks = {

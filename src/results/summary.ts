@@ -137,6 +137,17 @@ export interface LoopSummary {
   readonly turns: number;
   readonly turn_max_ms: number;
   readonly turn_p999_ms: number;
+  /** The longest turn without a large message. Absent where nothing was traced. */
+  readonly turn_max_plain_ms?: number;
+  /** Messages of 8 MiB and more, with the turn in which each was read or written: the longest ones. */
+  readonly large_messages?: readonly LargeMessageRow[];
+}
+
+export interface LargeMessageRow {
+  readonly direction: "in" | "out";
+  readonly peer: "client" | "worker";
+  readonly bytes: number;
+  readonly turn_ms: number;
 }
 
 /** tasks_finished = tasks × repeats + recomputed; tasks_sent = tasks_finished + steals_done. */

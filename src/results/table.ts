@@ -2,6 +2,7 @@ import { graphSection } from "./graph-table.ts";
 import {
   type HopRow,
   LIVE_WORKLOAD,
+  type LoopSummary,
   type PhaseRow,
   type RunFacts,
   type Stat,
@@ -144,6 +145,19 @@ function hopSection(hops: readonly HopRow[], options: TextOptions): string[] {
   return columns(rows, 1).map((line, i) => `  ${i === 0 ? styled(options, "dim", line) : line}`);
 }
 
+/** What the longest turns cannot be blamed for. */
+function largeMessages({ large_messages, turn_max_plain_ms }: LoopSummary): string[][] {
+  const [first] = large_messages ?? [];
+  if (first === undefined || large_messages === undefined || turn_max_plain_ms === undefined) return [];
+  const way = first.direction === "in" ? "from" : "to";
+  return [
+    [
+      "",
+      `longest ${significant(turn_max_plain_ms)} ms without its ${grouped(large_messages.length)} messages above 8 MiB (${bytes(first.bytes)} ${way} a ${first.peer}: ${significant(first.turn_ms)} ms)`,
+    ],
+  ];
+}
+
 function notes(summary: Summary, options: TextOptions): string[] {
   const { loop, probe, ledger } = summary;
   const memory = [
@@ -157,6 +171,7 @@ function notes(summary: Summary, options: TextOptions): string[] {
       "loop",
       `${grouped(loop.turns)} turns, longest ${significant(loop.turn_max_ms)} ms, p99.9 ${significant(loop.turn_p999_ms)} ms`,
     ],
+    ...largeMessages(loop),
     [
       "traffic",
       `in ${grouped(ledger.messages_in)} messages, ${bytes(ledger.bytes_in)}; out ${grouped(ledger.messages_out)}, ${bytes(ledger.bytes_out)}`,

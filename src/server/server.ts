@@ -74,6 +74,8 @@ export interface SchedulerServerOptions {
   readonly machine?: Machine;
   /** Is told all that the core is told, and what the core says on it. Absent: nobody is, and nothing is spent on it. */
   readonly stimuli?: StimulusLog;
+  /** How many tasks one turn of the loop places at most. */
+  readonly turn_tasks_max?: number;
 }
 
 /**
@@ -125,9 +127,9 @@ export class SchedulerServer {
     const types = new TypeTable();
     this.outbox = new StreamOutbox(types, clock, probe, limits.stream_pending_bytes_max);
     this.external = this.#externalPolicy();
-    this.scheduler = this.#core(settings, machine);
+    this.scheduler = this.#core(settings);
     this.outbox.attach(this.scheduler.books);
-    this.loop = new TurnLoop(this.scheduler, this.outbox, clock, probe, (error) => this.#bug(error), machine);
+    this.loop = this.#turns(clock);
     if (settings.validate) this.loop.onTurn = () => validate(this.scheduler);
     this.cluster = new CoreCluster(this.scheduler, this.outbox, this.loop, log);
     this.hops = new HopBook(this.scheduler.books.tasks);
@@ -147,8 +149,7 @@ export class SchedulerServer {
     const reports = new Reports(scheduler);
     const stream_parts = { scheduler, cluster, outbox, loop, intake, types, clock, probe, hops, reports };
     this.streams = new Streams(stream_parts);
-    const memory_old_ms = settings.memory.old_ms;
-    this.diagnostics = new Diagnostics({ ...stream_parts, memory_old_ms, machine });
+    this.diagnostics = new Diagnostics({ ...stream_parts, memory_old_ms: settings.memory.old_ms, machine });
     const cold_parts = { ...stream_parts, diagnostics: this.diagnostics, log, machine };
     this.#recordings = new Recordings(cold_parts);
     this.#spans = new Spans(cold_parts);
@@ -166,8 +167,11 @@ export class SchedulerServer {
       shuffling: () => this.peers.context.shuffles.participants(),
     });
     this.transport = options.transport ?? transportOf(options, settings);
-    const { version, machine_facts = {} } = options;
-    this.live = new LiveTrace(this, { clock, version, machine: machine_facts });
+    this.live = new LiveTrace(this, {
+      clock,
+      version: options.version,
+      machine: options.machine_facts ?? {},
+    });
     this.finished = new Promise((resolve) => {
       this.#finish = resolve;
     });
@@ -175,18 +179,30 @@ export class SchedulerServer {
     this.#attach(settings);
   }
 
-  #core(settings: ServerSettings, machine: Machine): Scheduler {
+  #core(settings: ServerSettings): Scheduler {
     const { scheduler, seed, probe, stimuli } = this.#options;
     const core = new Scheduler({
       policy: this.external?.policy ?? createPolicy(scheduler, seed, settings.policy),
       outbox: stimuli?.outbox(this.outbox) ?? this.outbox,
       // Clients choose the keys: without a secret seed they could choose them to collide.
-      key_seed: machine.secret(),
+      key_seed: this.#machine.secret(),
       allowed_failures: settings.allowed_failures,
       actor_lost: serializedException("Worker holding Actor was lost"),
       probe,
     });
     return stimuli?.attach(core) ?? core;
+  }
+
+  #turns(clock: Clock): TurnLoop {
+    return new TurnLoop({
+      scheduler: this.scheduler,
+      outbox: this.outbox,
+      clock,
+      probe: this.probe,
+      machine: this.#machine,
+      onBug: (error) => this.#bug(error),
+      tasks_max: this.#options.turn_tasks_max,
+    });
   }
 
   #externalPolicy(): PolicyProcess | null {

@@ -9,7 +9,7 @@ import { decodeMessage, decodeMessagePart, PartDecoder } from "../protocol/messa
 import { skipValue, unpackValue } from "../protocol/msgpack.ts";
 import { WireMap, type WireValue } from "../protocol/values.ts";
 import { PHASE } from "../trace/phases.ts";
-import type { Probe, Tracer } from "../trace/tracer.ts";
+import { LARGE_MESSAGE_BYTES, type Probe, type Tracer } from "../trace/tracer.ts";
 import type { CoreCluster } from "./core-cluster.ts";
 import type { Reports } from "./diagnostics/reports.ts";
 import type { GraphIntake } from "./graphs/intake.ts";
@@ -80,6 +80,7 @@ export class Streams implements StreamHandler {
     const { tracer } = probe;
     const reader = this.#reader;
     const worker = cluster.book(peer);
+    if (tracer !== null) tellLarge(tracer, "worker", message);
     const read_ns = tracer === null ? clock.now() : tracer.enter(PHASE.decode);
     scheduler.now_ns = read_ns;
     let decoded = false;
@@ -170,6 +171,7 @@ export class Streams implements StreamHandler {
   onClientMessage(peer: ClientPeer, message: FramedMessage): void {
     this.counts.bytes += message.end - message.start;
     this.counts.batches++;
+    if (this.#parts.probe.tracer !== null) tellLarge(this.#parts.probe.tracer, "client", message);
     const at = message.frameStart(0);
     const left = arrayCount(message.bytes, at, message.frameEnd(0));
     if (left < 0) throw new ProtocolError("BAD_STREAM_MESSAGE", "a stream message that is not a list");
@@ -344,4 +346,9 @@ function readOp(bytes: Buffer, start: number, end: number): string {
     at = skipValue(bytes, value, end);
   }
   throw new ProtocolError("BAD_STREAM_MESSAGE", "a message without op");
+}
+
+function tellLarge(tracer: Tracer, peer: "client" | "worker", message: FramedMessage): void {
+  const bytes = message.end - message.start;
+  if (bytes >= LARGE_MESSAGE_BYTES) tracer.largeMessage({ direction: "in", peer, bytes });
 }

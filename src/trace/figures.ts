@@ -2,6 +2,7 @@ import { EventBuffer, type EventList } from "./events.ts";
 import { Histogram, type HistogramParts } from "./histogram.ts";
 import { HOP_COUNT, PHASE_COUNT } from "./phases.ts";
 import { CLASS_COUNT } from "./segments.ts";
+import type { LargeMessage } from "./tracer.ts";
 
 /** What one window showed. Nanoseconds; the histograms belong to whoever holds the figures. */
 export interface WindowFigures {
@@ -24,6 +25,10 @@ export interface WindowFigures {
   readonly idle_histogram: Histogram;
   /** Busy time of each turn of the loop that called back, from its wake-up to the last callback's end. */
   readonly turn_histogram: Histogram;
+  /** The longest of those without a large message. */
+  readonly plain_turn_max_ns: number;
+  /** Each with the length of the turn in which it came or went; the longest {@link LARGE_MESSAGES_MAX}. */
+  readonly large_messages: readonly LargeMessageTurn[];
   /** By hop id. */
   readonly hop_histograms: readonly Histogram[];
   /** What the recording itself cost: `cost_ns` is that of an empty span, `total_ns` an estimate for all probes. */
@@ -34,6 +39,12 @@ export interface WindowFigures {
   /** Spans and callbacks that were not ended by their owner. Other than 0 it is a defect of the caller. */
   readonly unbalanced: number;
 }
+
+export interface LargeMessageTurn extends LargeMessage {
+  readonly turn_ns: number;
+}
+
+export const LARGE_MESSAGES_MAX = 100;
 
 /** {@link WindowFigures} as `postMessage` can carry it. */
 export type FiguresMessage = {
@@ -85,12 +96,34 @@ export class Books {
   readonly gc = new Histogram();
   readonly idle = new Histogram();
   readonly turns = new Histogram();
+  plain_turn_max_ns = 0;
+  large_messages: LargeMessageTurn[] = [];
+  /** Of the present turn. */
+  large_now: LargeMessage[] = [];
   readonly events: EventBuffer;
 
   constructor(start_ns: number, event_count_max: number) {
     this.start_ns = start_ns;
     this.events = new EventBuffer(event_count_max);
   }
+
+  /** A turn of the loop is over. */
+  turn(ns: number): void {
+    this.turns.recordMany(ns, 1);
+    if (this.large_now.length === 0) {
+      this.plain_turn_max_ns = Math.max(this.plain_turn_max_ns, ns);
+      return;
+    }
+    for (const message of this.large_now) this.large_messages.push({ ...message, turn_ns: ns });
+    this.large_now = [];
+    if (this.large_messages.length > 2 * LARGE_MESSAGES_MAX)
+      this.large_messages = longest(this.large_messages);
+  }
+}
+
+/** The longest turns of large messages, so that the list stays bounded in a window of days. */
+export function longest(messages: readonly LargeMessageTurn[]): LargeMessageTurn[] {
+  return messages.toSorted((a, b) => b.turn_ns - a.turn_ns).slice(0, LARGE_MESSAGES_MAX);
 }
 
 function histograms(count: number): Histogram[] {

@@ -3,12 +3,12 @@ import { InvariantError } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
 import { MonotonicClock } from "./clock.ts";
 import { EVENT_CALLBACK, EVENT_GC, EVENT_IDLE } from "./events.ts";
-import { Books, type WindowFigures } from "./figures.ts";
+import { Books, longest, type WindowFigures } from "./figures.ts";
 import { type GcSource, ObservedGc } from "./gc-source.ts";
 import { HOP_COUNT, type Hop, PHASE, PHASE_COUNT, type Phase } from "./phases.ts";
 import { measureProbeCosts, type ProbeCosts } from "./probe-cost.ts";
 import { Segments, UNCLAIMED } from "./segments.ts";
-import type { Cause, Tracer } from "./tracer.ts";
+import type { Cause, LargeMessage, Tracer } from "./tracer.ts";
 
 /** Deeper nesting than this means that somebody enters and never exits. */
 const DEPTH_MAX = 200;
@@ -117,7 +117,7 @@ export class Recorder implements Tracer {
     this.#recordRuns();
     const books = this.#books;
     this.#open = false;
-    books.turns.record(now - this.#turn_start);
+    books.turn(now - this.#turn_start);
     const opened = books.start_ns;
     const start = Math.min(Math.max(edges.start_ns ?? opened, opened), now);
     const end = Math.max(Math.min(edges.end_ns ?? now, now), start);
@@ -249,6 +249,10 @@ export class Recorder implements Tracer {
     this.#run_ns.fill(Number.NaN);
   }
 
+  largeMessage(message: LargeMessage): void {
+    this.#books.large_now.push(message);
+  }
+
   hops(hop: Hop, ns: number, count: number): void {
     if (count === 0) return;
     this.#books.hop_calls++;
@@ -309,7 +313,7 @@ export class Recorder implements Tracer {
     }
     if (turn_now !== this.#turn_seen) {
       this.#turn_seen = turn_now;
-      books.turns.recordMany(last - this.#turn_start, 1);
+      books.turn(last - this.#turn_start);
       this.#turn_start = now - busy;
     }
     if (kind < PHASE_COUNT) {
@@ -398,6 +402,8 @@ export class Recorder implements Tracer {
       gc_histogram: books.gc,
       idle_histogram: books.idle,
       turn_histogram: books.turns,
+      plain_turn_max_ns: books.plain_turn_max_ns,
+      large_messages: longest(books.large_messages),
       hop_histograms: books.hops,
       probe: {
         cost_ns: span_ns,

@@ -7,6 +7,17 @@ import type { Hop, Phase } from "./phases.ts";
  */
 export type Cause = "read" | "unpack" | "write" | "other";
 
+/** A message so large that the turn of the loop in which it is read or written is a long one whatever is done. */
+export interface LargeMessage {
+  readonly direction: "in" | "out";
+  readonly peer: "client" | "worker";
+  /** All of the message, with its lengths. */
+  readonly bytes: number;
+}
+
+/** From this size on a message is told to {@link Tracer.largeMessage}. */
+export const LARGE_MESSAGE_BYTES = 8 * 1024 * 1024;
+
 /**
  * What layers are handed, and ask for its tracer at the beginning of each function: null is "off" and costs a null
  * check. Whoever switches it does so in a callback of the event loop of its own, so that no span is open: within one
@@ -45,4 +56,6 @@ export interface Tracer {
   hop(hop: Hop, ns: number): void;
   /** `count` tasks took `ns` each: tasks of a batch share their stamps. */
   hops(hop: Hop, ns: number, count: number): void;
+  /** In this turn of the loop. */
+  largeMessage(message: LargeMessage): void;
 }

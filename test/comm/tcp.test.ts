@@ -90,6 +90,7 @@ describe("the tracer", () => {
       swap: (phase) => calls.push(`swap ${nameOf(phase)}`),
       hop: () => {},
       hops: () => {},
+      largeMessage: () => {},
     };
     const { address, next } = await listening({ probe: new Probe(tracer) });
     const near = await new TcpTransport().connect(address);

@@ -93,6 +93,7 @@ class Thread {
     swap: (phase) => this.#leave() + this.#phases.push(phase),
     hop: () => {},
     hops: () => {},
+    largeMessage: () => {},
   };
 
   get depth(): number {

@@ -20,8 +20,9 @@ export class Chaos {
   readonly world: World;
   #joined = 0;
 
-  constructor(policy: Policy) {
-    this.world = new World({ policy, prompt: false, allowed_failures: 1 });
+  /** `slice`: tasks that are placed, and let go of, at once. */
+  constructor(policy: Policy, slice: number) {
+    this.world = new World({ policy, slice, prompt: false, allowed_failures: 1 });
     this.world.run_s = 0.25;
   }
 

@@ -41,7 +41,13 @@ export class World {
   #generation = 0;
   #batching = false;
 
-  constructor(options: { policy?: Policy; allowed_failures?: number; prompt?: boolean } = {}) {
+  /** Tasks that are placed, and let go of, at once. */
+  readonly #slice: number;
+
+  constructor(
+    options: { policy?: Policy; allowed_failures?: number; prompt?: boolean; slice?: number } = {},
+  ) {
+    this.#slice = options.slice ?? Number.POSITIVE_INFINITY;
     this.prompt = options.prompt ?? true;
     this.scheduler = new Scheduler({
       policy: options.policy ?? new WorkStealingPolicy(1),
@@ -387,9 +393,12 @@ export class World {
 
   #endBatch(): void {
     const { scheduler } = this;
-    this.again_ns = scheduler.schedule();
-    if (scheduler.moves.ready.length > 0) throw new InvariantError("ready tasks are left over");
-    validate(scheduler);
+    do {
+      this.again_ns = scheduler.schedule(this.#slice);
+      validate(scheduler);
+      if (this.#slice === Number.POSITIVE_INFINITY && scheduler.unfinished)
+        throw new InvariantError("ready tasks are left over");
+    } while (scheduler.unfinished);
     this.checkClients();
     scheduler.endBatch();
     validate(scheduler);

@@ -40,8 +40,14 @@ class ShuffleRig extends Rig {
 
   constructor() {
     super();
-    const loop = new TurnLoop(this.scheduler, this.outbox, { now: () => 1 }, new Probe(), (error) => {
-      throw error;
+    const loop = new TurnLoop({
+      scheduler: this.scheduler,
+      outbox: this.outbox,
+      clock: { now: () => 1 },
+      probe: new Probe(),
+      onBug: (error) => {
+        throw error;
+      },
     });
     loop.close();
     const log = new ServerLog("rsds.scheduler", () => undefined);

@@ -200,6 +200,48 @@ describe("the loop's own work before a callback", () => {
     expect(turns.max).toBe(350);
     expect(turns.percentile(75)).toBe(70);
   });
+  test("large messages are named with their turns, and the longest turn without one is told apart", async () => {
+    const thread = new FakeThread();
+    const { recorder } = thread;
+    recorder.openWindow();
+    const turnOf = (ns: number, bytes: number | null): void => {
+      thread.turn(0);
+      recorder.begin("read");
+      if (bytes !== null) recorder.largeMessage({ direction: "in", peer: "client", bytes });
+      thread.work(ns);
+      recorder.end();
+    };
+    turnOf(70, null);
+    turnOf(900, 1e7);
+    turnOf(80, null);
+    turnOf(500, 2e7);
+    thread.turn(0);
+    recorder.begin("other");
+    recorder.end();
+    const { plain_turn_max_ns, large_messages, turn_histogram } = await recorder.closeWindow();
+    expect(large_messages.map(({ bytes, turn_ns }) => [bytes, turn_ns])).toEqual([
+      [1e7, 900],
+      [2e7, 500],
+    ]);
+    expect([plain_turn_max_ns, turn_histogram.max]).toEqual([80, 900]);
+  });
+
+  test("the large messages of a long window are bounded: the longest turns stay", async () => {
+    const thread = new FakeThread();
+    const { recorder } = thread;
+    recorder.openWindow();
+    for (let i = 1; i <= 1000; i++) {
+      thread.turn(0);
+      recorder.begin("read");
+      recorder.largeMessage({ direction: "out", peer: "worker", bytes: 1e7 });
+      thread.work(i);
+      recorder.end();
+    }
+    const { large_messages } = await recorder.closeWindow();
+    expect(large_messages).toHaveLength(100);
+    expect(large_messages.map(({ turn_ns }) => turn_ns).slice(0, 2)).toEqual([1000, 999]);
+  });
+
   test("turns that find work at once are turns too", async () => {
     const thread = new FakeThread();
     const { recorder } = thread;

@@ -1,14 +1,14 @@
 import { ProtocolError } from "../../protocol/errors.ts";
 import { WireMap, type WireValue } from "../../protocol/values.ts";
 import type { EventList } from "../../trace/events.ts";
-import type { WindowFigures } from "../../trace/figures.ts";
+import type { LargeMessageTurn, WindowFigures } from "../../trace/figures.ts";
 import { Histogram } from "../../trace/histogram.ts";
 import { HOP_COUNT, PHASE_COUNT, STAMP_COUNT, type Stamp } from "../../trace/phases.ts";
 import { TaskRows } from "../../trace/task-rows.ts";
 import type { LiveFacts, LiveTasks, LiveWindow } from "./window.ts";
 
 /** Another number whenever the form changes: both sides must be of one. */
-const WINDOW_SCHEMA = "rsds.window/1";
+const WINDOW_SCHEMA = "rsds.window/2";
 
 /** Histograms in their order: phases, hops, and these. */
 const SINGLE = ["gc_histogram", "idle_histogram", "turn_histogram"] as const;
@@ -23,6 +23,7 @@ const NUMBERS = [
   "unclaimed_ns",
   "gc_unplaced_ns",
   "unbalanced",
+  "plain_turn_max_ns",
 ] as const;
 const PROBE = ["cost_ns", "count", "total_ns"] as const;
 
@@ -37,6 +38,7 @@ export function windowToWire({ facts, figures, tasks }: LiveWindow): WireMap {
     phase_ns: bytesOf(figures.phase_ns),
     histograms: histograms.map((histogram) => bytesOf(histogram.steps())),
     maxima: bytesOf(Float64Array.from(histograms, (histogram) => histogram.parts().max)),
+    large_messages: JSON.stringify(figures.large_messages),
     events: [bytesOf(events.starts), bytesOf(events.ends), events.kinds, events.dropped],
     tasks: tasks === null ? null : tasksToWire(tasks),
   });
@@ -67,19 +69,19 @@ export function windowFromWire(value: WireValue): LiveWindow {
   if (!(value instanceof WireMap) || value.get("schema") !== WINDOW_SCHEMA)
     throw wrong(`it is not in the form ${WINDOW_SCHEMA}`);
   return {
-    facts: factsOf(value.get("facts")),
+    facts: fromJson<LiveFacts>(value.get("facts"), "facts"),
     figures: figuresOf(value),
     tasks: tasksOf(value.get("tasks")),
   };
 }
 
-function factsOf(value: WireValue | undefined): LiveFacts {
-  if (typeof value !== "string") throw wrong("it has no facts");
+/** The schema's number vouches for what is in it. */
+function fromJson<T>(value: WireValue | undefined, what: string): T {
+  if (typeof value !== "string") throw wrong(`it has no ${what}`);
   try {
-    // The schema's number vouches for the names in it.
-    return JSON.parse(value) as LiveFacts;
+    return JSON.parse(value) as T;
   } catch (error) {
-    if (error instanceof SyntaxError) throw wrong("its facts are no JSON");
+    if (error instanceof SyntaxError) throw wrong(`its ${what} are no JSON`);
     throw error;
   }
 }
@@ -106,6 +108,7 @@ function figuresOf(value: WireMap): WindowFigures {
     gc_histogram: single[0]!,
     idle_histogram: single[1]!,
     turn_histogram: single[2]!,
+    large_messages: fromJson<LargeMessageTurn[]>(value.get("large_messages"), "large messages"),
     events: eventsOf(value.get("events")),
   };
 }

@@ -9,7 +9,7 @@ import { encodeMessagePart } from "../../protocol/message.ts";
 import { packValue } from "../../protocol/msgpack.ts";
 import { RawValue, WireMap, type WireValue } from "../../protocol/values.ts";
 import { HOP, PHASE, STAMP } from "../../trace/phases.ts";
-import type { Probe, Tracer } from "../../trace/tracer.ts";
+import { LARGE_MESSAGE_BYTES, type Probe, type Tracer } from "../../trace/tracer.ts";
 import type { GraphLog } from "../graphs/graph-log.ts";
 import type { Release } from "../peers/release.ts";
 import { ComputeTaskWriter } from "./compute-task.ts";
@@ -260,19 +260,25 @@ export class StreamOutbox implements Outbox {
     return this.#touched.length > 0;
   }
 
-  /** One packet to each touched peer; a peer that has not read the last ones gets its own later. */
-  flush(): void {
+  /**
+   * One packet to each touched peer; a peer that has not read the last ones gets its own later. Once more than
+   * `bytes_max` were written, those that are left stay for the next call: they are {@link pending}.
+   */
+  flush(bytes_max = Number.POSITIVE_INFINITY): void {
     if (this.#touched.length === 0) return;
     this.#stimulus = text(`rsds-${++this.#turn}`);
     this.#compute_stimulus = text(`compute-task-${this.#turn}`);
     const touched = this.#touched;
-    this.#touched = [];
+    const bytes_end = this.counts.bytes + bytes_max;
     const { tracer } = this.#probe;
     if (tracer !== null) tracer.enter(PHASE.encode);
-    for (const queue of touched) {
+    let done = 0;
+    while (done < touched.length && this.counts.bytes < bytes_end) {
+      const queue = touched[done++]!;
       queue.touched = false;
       this.#encode(queue, PENDING_BYTES_MAX);
     }
+    this.#touched = touched.slice(done);
     if (tracer !== null) tracer.exit();
     this.onFlushed?.();
   }
@@ -320,7 +326,9 @@ export class StreamOutbox implements Outbox {
     // A peer that lags must not hold on to a slab that it has but a few bytes of.
     const shared = queue.connection.pending_bytes === 0;
     const chunks = packet.finish(shared);
-    for (const chunk of chunks) this.counts.bytes += chunk.length;
+    let bytes = 0;
+    for (const chunk of chunks) bytes += chunk.length;
+    this.counts.bytes += bytes;
     this.counts.messages += packet.count;
     this.counts.batches++;
     const encoded_ns = tracer === null ? 0 : tracer.now();
@@ -328,6 +336,9 @@ export class StreamOutbox implements Outbox {
     if (shared) packet.reuse(queue.connection.pending_bytes === 0);
     if (this.first_compute_ns === 0 && queue.computes > computes) this.first_compute_ns = this.#clock.now();
     if (tracer === null) return next;
+    // A packet is closed long before, but for a single message.
+    if (bytes >= LARGE_MESSAGE_BYTES)
+      tracer.largeMessage({ direction: "out", peer: queue.worker < 0 ? "client" : "worker", bytes });
     const written_ns = tracer.now();
     this.#stamp(tracer, encoded_ns, written_ns);
     this.graphs?.written(this.#written, written_ns);
