@@ -145,6 +145,10 @@ export class DirectFleet implements Outbox {
     // The books are what these workers hold: the scheduler has dropped the replica already.
   }
 
+  freeReplica(): void {
+    // As above.
+  }
+
   removeReplicas(): void {
     // As above: only replicas that are in the books are ever held.
   }

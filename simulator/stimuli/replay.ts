@@ -253,9 +253,10 @@ const DECODERS: Readonly<Record<string, (core: Scheduler, given: readonly Plain[
     core.books.tasks.state[Number(task)] === PROCESSING
       ? void core.steal(Number(task), Number(thief))
       : undefined,
-  schedule: (core, [now_ns]) => {
-    core.now_ns = Number(now_ns);
-    return core.schedule();
+  schedule: (core, given) => {
+    core.now_ns = Number(given[0]);
+    // The last is the answer. Logs from when all was placed at once have no bound before it.
+    return core.schedule(given.length > 2 ? Number(given[1]) : Number.POSITIVE_INFINITY);
   },
   endBatch: (core) => void core.endBatch(),
 };
@@ -278,6 +279,7 @@ function outboxOf(say: (effect: Effect) => void): Outbox {
   return {
     computeTask: (worker, task) => say(["computeTask", worker, task]),
     freeKeys: (worker, task) => say(["freeKeys", worker, task]),
+    freeReplica: (worker, task) => say(["freeKeys", worker, task]),
     removeReplicas: (worker, task) => say(["removeReplicas", worker, task]),
     stealRequest: (worker, task, steal_id) => say(["stealRequest", worker, task, steal_id]),
     keyInMemory: (client, task) => say(["keyInMemory", client, task]),

@@ -202,6 +202,10 @@ export class VirtualCluster implements Outbox {
     });
   }
 
+  freeReplica(worker: WorkerId, task: TaskId): void {
+    this.freeKeys(worker, task);
+  }
+
   removeReplicas(worker: WorkerId, task: TaskId): void {
     this.#effects.push(() => void this.#workers[worker]!.data.delete(task));
   }

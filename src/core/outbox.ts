@@ -13,6 +13,8 @@ export interface Outbox {
   computeTask(worker: WorkerId, task: TaskId): void;
   /** The worker shall drop what it has or does of the task. */
   freeKeys(worker: WorkerId, task: TaskId): void;
+  /** The worker shall drop the replica of a result that was released: nothing is lost if it does so a little later. */
+  freeReplica(worker: WorkerId, task: TaskId): void;
   /** The worker shall drop its replica, but only if it does not need it. */
   removeReplicas(worker: WorkerId, task: TaskId): void;
   stealRequest(worker: WorkerId, task: TaskId, steal_id: number): void;

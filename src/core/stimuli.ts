@@ -115,6 +115,11 @@ export class StimulusLog {
         heard(["freeKeys", worker, task]);
         outbox.freeKeys(worker, task);
       },
+      // The same message: how long it may wait is no affair of the core's.
+      freeReplica: (worker, task) => {
+        heard(["freeKeys", worker, task]);
+        outbox.freeReplica(worker, task);
+      },
       removeReplicas: (worker, task) => {
         heard(["removeReplicas", worker, task]);
         outbox.removeReplicas(worker, task);
@@ -159,7 +164,7 @@ export class StimulusLog {
       if (typeof method !== "function") continue;
       replaced.set(name, (...given: readonly never[]) => {
         const encoded: readonly Plain[] = Reflect.apply(encode, null, given);
-        const now = name === "schedule" ? [core.now_ns] : [];
+        const now = name === "schedule" ? [core.now_ns, ...given] : [];
         return this.#call(
           () => Reflect.apply(method, core, given) as unknown,
           (answer) => [name, ...encoded, ...now, ...idOf(answer)],

@@ -219,7 +219,8 @@ export class Transitions {
     let record = replicas.first_of_task[task]!;
     while (record !== NONE) {
       const next = replicas.next_of_task[record]!;
-      this.#freeKeys(this.books.worker(replicas.owner[record]!), task);
+      const worker = this.books.worker(replicas.owner[record]!);
+      if (worker.status !== "closed") this.outbox.freeReplica(worker.id, task);
       this.books.dropReplica(record);
       record = next;
     }

@@ -12,6 +12,11 @@ import type { StreamOutbox } from "./stream/outbox.ts";
  */
 const TURN_TASKS_MAX = 32_768;
 const TURN_BYTES_MAX = 12 * 1024 * 1024;
+/**
+ * How long a worker may keep what it could drop, while nothing else is to be said to it. As long as Dask's scheduler
+ * collects messages to workers, whatever they are.
+ */
+const FREES_WAIT_MS = 5;
 /** setTimeout's longest delay. */
 const DELAY_MS_MAX = 2 ** 31 - 1;
 
@@ -41,6 +46,7 @@ export class TurnLoop {
   #pending = false;
   readonly #machine: Machine;
   #wake: Timer | null = null;
+  #hurry: Timer | null = null;
   #closed = false;
   readonly #tasks_max: number;
   #cause: Cause = "other";
@@ -80,6 +86,7 @@ export class TurnLoop {
   close(): void {
     this.#closed = true;
     this.#machine.cancel(this.#wake);
+    this.#machine.cancel(this.#hurry);
   }
 
   #run(): void {
@@ -102,6 +109,7 @@ export class TurnLoop {
       scheduler.endBatch();
       if (this.onTurn !== null) this.onTurn();
       if (scheduler.unfinished || this.#outbox.pending) this.touch();
+      if (this.#outbox.waiting && this.#hurry === null) this.#hurrySoon();
       if (again_ns !== Number.POSITIVE_INFINITY) this.#wakeAt(again_ns);
     } catch (error) {
       this.#on_bug(error);
@@ -110,6 +118,16 @@ export class TurnLoop {
     tracer.end();
     // Node finishes writes in ticks of their own, after this callback and before this one: streams' work, tied to ours.
     if (wrote) process.nextTick(this.#written);
+  }
+
+  /** A packet that only frees data costs its write, its reading and its answer: most go with the next one. */
+  #hurrySoon(): void {
+    this.#hurry = this.#machine.after(FREES_WAIT_MS, () => {
+      this.#hurry = null;
+      this.#outbox.hurry();
+      if (this.#outbox.pending) this.touch();
+    });
+    this.#hurry.unref();
   }
 
   /** The policy wants to look again later, even if no message comes. */

@@ -357,6 +357,7 @@ export class SchedulerServer {
     await this.live.end();
     await this.#recordings.end();
     await this.#listener?.close();
+    this.outbox.hurry();
     this.outbox.flush();
     await this.peers.close(reason);
     this.loop.close();

@@ -147,6 +147,10 @@ export class PeerOutbox implements Outbox {
     this.free(this.#worker(worker), this.keyOf(task));
   }
 
+  freeReplica(worker: WorkerId, task: TaskId): void {
+    this.freeKeys(worker, task);
+  }
+
   free(peer: WorkerPeer, key: string): void {
     peer.promised.delete(key);
     peer.inbox.push({ op: "free-keys", key });

@@ -38,6 +38,9 @@ const PENDING_BYTES_MAX = 1 << 20;
 /** A packet is closed when it has grown to this. */
 const PACKET_BYTES_MAX = 1 << 20;
 
+/** A packet of so many entries is worth its write, whatever they are. */
+const ENTRIES_WORTH_A_PACKET = 256;
+
 /** What an entry that waits costs: itself, and the id that it keeps from being used again, with its key. */
 const ENTRY_BYTES = 64;
 /** Keys in one message: a packet is only looked at between its messages. */
@@ -54,6 +57,8 @@ class PeerQueue {
   /** Ready messages (MESSAGE) and keys (FREE_UNKNOWN), by the number in their entry. */
   readonly extras: (WireValue | Uint8Array)[] = [];
   touched = false;
+  /** Has nothing but what may wait. */
+  lazy = false;
   /** compute-tasks written so far: the number of the next one on this stream. */
   computes = 0;
 
@@ -85,6 +90,8 @@ export class StreamOutbox implements Outbox {
   readonly #workers: (PeerQueue | null)[] = [];
   readonly #clients: (PeerQueue | null)[] = [];
   #touched: PeerQueue[] = [];
+  /** Queues that were lazy when they came here. */
+  #lazy: PeerQueue[] = [];
   /** msgpack of the stimulus_id that this turn's messages carry. */
   #stimulus = text("rsds-0");
   /** As Dask names the cause of each compute-task, whatever led to it. */
@@ -157,6 +164,18 @@ export class StreamOutbox implements Outbox {
     this.#push(this.#workers[worker], FREE, task, 0);
   }
 
+  freeReplica(worker: WorkerId, task: TaskId): void {
+    const queue = this.#workers[worker];
+    if (queue === null || queue === undefined) return;
+    this.#entry(queue, FREE, task, 0);
+    if (queue.touched || queue.lazy) {
+      if (queue.entries.length >= ENTRY * ENTRIES_WORTH_A_PACKET) this.#touch(queue);
+      return;
+    }
+    queue.lazy = true;
+    this.#lazy.push(queue);
+  }
+
   removeReplicas(worker: WorkerId, task: TaskId): void {
     this.#push(this.#workers[worker], REMOVE_REPLICA, task, 0);
   }
@@ -226,12 +245,16 @@ export class StreamOutbox implements Outbox {
 
   #push(queue: PeerQueue | null | undefined, what: number, task: TaskId, argument: number): void {
     if (queue === null || queue === undefined) return;
+    this.#entry(queue, what, task, argument);
+    this.#touch(queue);
+  }
+
+  #entry(queue: PeerQueue, what: number, task: TaskId, argument: number): void {
     this.#books.tasks.pin(task);
     const { entries } = queue;
     entries.push(what);
     entries.push(task);
     entries.push(argument);
-    this.#touch(queue);
   }
 
   #pushExtra(queue: PeerQueue | null | undefined, what: number, extra: WireValue | Uint8Array): void {
@@ -260,6 +283,16 @@ export class StreamOutbox implements Outbox {
     return this.#touched.length > 0;
   }
 
+  /** There are messages that wait for others to go with: {@link hurry} makes them {@link pending}. */
+  get waiting(): boolean {
+    return this.#lazy.length > 0;
+  }
+
+  hurry(): void {
+    for (const queue of this.#lazy) if (queue.lazy) this.#touch(queue);
+    this.#lazy = [];
+  }
+
   /**
    * One packet to each touched peer; a peer that has not read the last ones gets its own later. Once more than
    * `bytes_max` were written, those that are left stay for the next call: they are {@link pending}.
@@ -286,6 +319,7 @@ export class StreamOutbox implements Outbox {
   /** Writes the queue's entries as packets, until it is empty or the peer has `pending_bytes_max` unread. */
   #encode(queue: PeerQueue, pending_bytes_max: number): void {
     const { entries, connection } = queue;
+    queue.lazy = false;
     let at = 0;
     while (at < entries.length && connection.pending_bytes <= pending_bytes_max) {
       at = this.#packetFrom(queue, at);
@@ -321,7 +355,8 @@ export class StreamOutbox implements Outbox {
     packet.start();
     let next = at;
     const computes = queue.computes;
-    while (next < queue.entries.length && packet.size < PACKET_BYTES_MAX) next = this.#entry(queue, next);
+    while (next < queue.entries.length && packet.size < PACKET_BYTES_MAX)
+      next = this.#encodeEntry(queue, next);
     if (packet.count === 0) return next;
     // A peer that lags must not hold on to a slab that it has but a few bytes of.
     const shared = queue.connection.pending_bytes === 0;
@@ -368,7 +403,7 @@ export class StreamOutbox implements Outbox {
   }
 
   /** Appends the entry at `at`, with those after it that fit in one message; returns the position behind. */
-  #entry(queue: PeerQueue, at: number): number {
+  #encodeEntry(queue: PeerQueue, at: number): number {
     const { items } = queue.entries;
     const what = items[at]!;
     if (what === MESSAGE) {

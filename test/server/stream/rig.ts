@@ -183,6 +183,7 @@ export class Rig {
   /** The end of a turn. */
   turn(): void {
     this.scheduler.schedule();
+    this.outbox.hurry();
     this.outbox.flush();
     this.scheduler.endBatch();
     validate(this.scheduler);

@@ -73,7 +73,7 @@ describe("a log of stimuli", () => {
 
   test("knows every method of the core that changes its books, and a replay has each", () => {
     // The policy's, and what answers without a change.
-    const others = ["constructor", "assign", "queue", "refuse", "policy_name"];
+    const others = ["constructor", "assign", "queue", "refuse", "policy_name", "placing", "unfinished"];
     const methods = Object.getOwnPropertyNames(Scheduler.prototype).filter((name) => !others.includes(name));
     expect([...STIMULUS_NAMES].sort()).toEqual([...methods, "recycled"].sort());
     expect([...REPLAYED_NAMES].sort()).toEqual([...STIMULUS_NAMES].sort());
