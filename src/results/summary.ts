@@ -143,7 +143,7 @@ export interface LoopSummary {
   readonly large_messages?: readonly LargeMessageRow[];
 }
 
-export interface LargeMessageRow {
+interface LargeMessageRow {
   readonly direction: "in" | "out";
   readonly peer: "client" | "worker";
   readonly bytes: number;

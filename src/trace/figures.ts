@@ -44,7 +44,7 @@ export interface LargeMessageTurn extends LargeMessage {
   readonly turn_ns: number;
 }
 
-export const LARGE_MESSAGES_MAX = 100;
+const LARGE_MESSAGES_MAX = 100;
 
 /** {@link WindowFigures} as `postMessage` can carry it. */
 export type FiguresMessage = {
