@@ -29,7 +29,12 @@ const long_environments = [
   { name: "dask-2025.5.1", requirements: ["dask[array,dataframe,distributed]==2025.5.1"] },
   {
     name: "dask-2023.12.1",
-    requirements: ["dask[array,dataframe,distributed]==2023.12.1", "numpy==1.26.4", "pandas==2.1.4"],
+    requirements: [
+      "dask[array,dataframe,distributed]==2023.12.1",
+      "numpy==1.26.4",
+      "pandas==2.1.4",
+      "pyarrow==14.0.2",
+    ],
   },
 ];
 

@@ -45,7 +45,7 @@ export interface WorkerDescription {
 
 /** What a P2P shuffle's run is made of. */
 export interface ShuffleRunRequest {
-  /** The barrier task's `run_spec`, as the specs delivered it. */
+  /** The barrier task's `run_spec`, as the specs delivered it; or, of releases before 2024.11, the shuffle's own specification. */
   readonly barrier: SubFrame;
   /** Candidates for the outputs, in the order of preference. */
   readonly workers: readonly string[];

@@ -35,6 +35,12 @@ export function unsupportedRelease(versions: WireValue | undefined): string | nu
   return `distributed ${distributedVersion(versions)} is not supported: use 2022.12.1, or 2023.8.1 or later`;
 }
 
+/** Whether the peer's release is older than the first one of that month; one that is not known is not. */
+export function isBefore(versions: WireValue | undefined, year: number, month: number): boolean {
+  const number = releaseNumber(versions);
+  return number !== null && number < (year * 100 + month) * 100;
+}
+
 /** Year, month and patch as digits of one number; null: there is no version to read. */
 function releaseNumber(versions: WireValue | undefined): number | null {
   const match = /^(\d{4})\.(\d{1,2})\.(\d{1,2})/.exec(distributedVersion(versions) ?? "");

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { WireMap, type WireValue } from "../../protocol/values.ts";
+import { Pickled, WireMap, type WireValue } from "../../protocol/values.ts";
 import { UnpackError } from "../../unpacker/graph.ts";
+import { isBefore } from "../peers/release.ts";
 import type { Handler, RpcContext } from "../rpc/context.ts";
 import { PythonError, pickledException, uncaughtError } from "../rpc/python-error.ts";
 import type { Request } from "../rpc/request.ts";
@@ -15,7 +16,9 @@ const BARRIER_TRIES_MAX = 3;
 function get(request: Request, context: RpcContext): WireValue {
   // 2022's says the columns of the frame, or None.
   if (request.fields.has("schema")) return context.shuffles.early.get(request);
-  return answer(() => okReply(context.shuffles.join(request.string("id"), request.string("worker"))));
+  const worker = request.string("worker");
+  const early = answersPlainly(context, worker);
+  return answer(() => runReply(context.shuffles.join(request.string("id"), worker), early), early);
 }
 
 /** 2022's `shuffle_get_participating_workers {id}`. */
@@ -29,16 +32,28 @@ function registerComplete(request: Request, context: RpcContext): WireValue {
   return null;
 }
 
-/** `shuffle_get_or_create {shuffle_id, key, worker}`: as {@link get}, for a worker that runs an input task. */
+/**
+ * `shuffle_get_or_create {shuffle_id, key, worker}`: as {@link get}, for a worker that runs an input task. Before 2024.11 it
+ * has the shuffle's pickled specification, `spec`, in place of its id.
+ */
 async function getOrCreate(request: Request, context: RpcContext): Promise<WireValue> {
-  const id = request.string("shuffle_id");
+  const { shuffles } = context;
   const key = request.key("key");
   const worker = request.string("worker");
+  const early = answersPlainly(context, worker);
+  const spec = request.value("spec");
   try {
-    return okReply(await context.shuffles.joinOrCreate(id, key, worker));
+    const named = spec instanceof Pickled ? spec : null;
+    const id = named === null ? request.string("shuffle_id") : shuffles.idOf(key);
+    return runReply(await shuffles.joinOrCreate(id, key, worker, named), early);
   } catch (error) {
-    return errorReply(error);
+    return errorReply(error, early);
   }
+}
+
+/** Before 2024.6 the run is the whole answer, and an error is raised by the request itself. */
+function answersPlainly({ cluster }: RpcContext, worker: string): boolean {
+  return isBefore(cluster.workers.get(worker)?.versions, 2024, 6);
 }
 
 /** `shuffle_restrict_task {id, run_id, key, worker}`: an output task wants to be where its partition is. */
@@ -130,20 +145,21 @@ function runId(request: Request): number {
   return run_id;
 }
 
-function okReply(run: ShuffleRun): WireMap {
-  return WireMap.of({ status: "OK", run_spec: run.run_spec });
+function runReply(run: ShuffleRun, plainly: boolean): WireValue {
+  return plainly ? run.run_spec : WireMap.of({ status: "OK", run_spec: run.run_spec });
 }
 
-function answer(work: () => WireValue): WireValue {
+function answer(work: () => WireValue, plainly = false): WireValue {
   try {
     return work();
   } catch (error) {
-    return errorReply(error);
+    return errorReply(error, plainly);
   }
 }
 
 /** distributed's `error_message`: the worker raises the exception in the task that asked. */
-function errorReply(error: unknown): WireMap {
+function errorReply(error: unknown, plainly: boolean): WireMap {
+  if (plainly) throw asRuntimeError(error);
   if (error instanceof UnpackError) {
     const exception = error.exception ?? pickledException("RuntimeError", error.message);
     const { traceback, traceback_text, message } = error;
@@ -160,6 +176,12 @@ function errorReply(error: unknown): WireMap {
   if (!(error instanceof PythonError) || error.python_name !== "P2PConsistencyError") throw error;
   // Some workers read `message`, which Dask's own answer lacks.
   return uncaughtError(error).set("status", "error").set("message", error.message);
+}
+
+/** Releases before 2024.6 do not know P2PConsistencyError. */
+function asRuntimeError(error: unknown): unknown {
+  const known = error instanceof UnpackError || error instanceof PythonError;
+  return known ? new PythonError("RuntimeError", error.message) : error;
 }
 
 export const SHUFFLE_HANDLERS: readonly (readonly [string, Handler])[] = [

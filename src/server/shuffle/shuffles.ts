@@ -14,6 +14,8 @@ import { EarlyShuffles } from "./early-shuffles.ts";
 import { mergeOutputs, workersOf } from "./outputs.ts";
 
 const BARRIER_PREFIX = "shuffle-barrier-";
+/** Between an input task and its barrier there is an alias at the most. */
+const ALIASES_MAX = 2;
 /** The barrier's payload may be on its way still while its first inputs run: it is looked for as often. */
 const PAYLOAD_CHECK_MS = 10;
 
@@ -102,20 +104,45 @@ export class Shuffles {
 
   /**
    * As {@link join}; where there is no run, one is made on account of the input task `key`, which `worker` computes.
-   * Throws PythonError, and UnpackError where Python cannot make it.
+   * `spec`: what is shuffled, of workers that say so; null: the barrier task does. Throws PythonError, and UnpackError where
+   * Python cannot make it.
    */
-  async joinOrCreate(id: string, key: KeyBytes, worker: string): Promise<ShuffleRun> {
+  async joinOrCreate(
+    id: string,
+    key: KeyBytes,
+    worker: string,
+    spec: Pickled | null = null,
+  ): Promise<ShuffleRun> {
     // A run may end before whoever waited for it goes on: then the next one is meant.
     while (!this.#active.has(id)) {
       let coming = this.#coming.get(id);
       if (coming === undefined) {
         this.#checkProcessing(key);
-        coming = this.#create(id, key, worker).finally(() => this.#coming.delete(id));
+        coming = this.#create(id, key, worker, spec).finally(() => this.#coming.delete(id));
         this.#coming.set(id, coming);
       }
       await coming;
     }
     return this.join(id, worker);
+  }
+
+  /**
+   * The shuffle that this is an input task of: its barrier depends on the task, or on an alias of it where the task was fused
+   * with those before it. Throws PythonError.
+   */
+  idOf(key: KeyBytes): string {
+    const { keys } = this.#parts.scheduler.books;
+    const input = this.#find(key);
+    let found = input === NONE ? [] : this.#dependents(input);
+    for (let depth = 0; depth < ALIASES_MAX; depth++) {
+      for (const task of found) {
+        const name = keyValue(keys.bytes(task));
+        if (typeof name === "string" && name.startsWith(BARRIER_PREFIX))
+          return name.slice(BARRIER_PREFIX.length);
+      }
+      found = found.flatMap((task) => this.#dependents(task));
+    }
+    throw new PythonError("P2PConsistencyError", `${pythonRepr(keyValue(key))} is no input of a P2P shuffle`);
   }
 
   /** An output task asks to be placed on `worker`, which has its partition. Throws PythonError. */
@@ -166,7 +193,7 @@ export class Shuffles {
   // ---- the beginning of a run
 
   /** Resolves when there is a run, or when what it was for has changed so that the asker has to look again. */
-  async #create(id: string, key: KeyBytes, worker: string): Promise<void> {
+  async #create(id: string, key: KeyBytes, worker: string, spec: Pickled | null): Promise<void> {
     const { scheduler, unpacker } = this.#parts;
     const barrier = this.#barrier(id);
     const { watches } = scheduler.moves;
@@ -179,13 +206,13 @@ export class Shuffles {
       const shared = this.#sharing(barrier);
       // Whose outputs these are too, decides first: two that decide at once could disagree.
       await Promise.allSettled(shared.map((other) => this.#coming.get(other)));
-      while (!void_since && scheduler.books.tasks.payload_kind[barrier] === PAYLOAD_PENDING)
+      while (!void_since && spec === null && scheduler.books.tasks.payload_kind[barrier] === PAYLOAD_PENDING)
         await sleep(PAYLOAD_CHECK_MS);
       if (void_since) return;
       const runs = shared.map((other) => this.#active.get(other)).filter((run) => run !== undefined);
       const run_id = ++this.#last_run_id;
       const made = await unpacker().shuffleRun({
-        barrier: this.#spec(id),
+        barrier: spec ?? this.#spec(id),
         workers: this.#workersFor(barrier),
         existing: mergeOutputs(
           runs.map((run) => run.worker_for),

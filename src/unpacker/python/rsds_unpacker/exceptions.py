@@ -1,6 +1,7 @@
 """Objects of Dask's own classes that the scheduler hands to clients and workers."""
 
 import builtins
+import inspect
 
 import distributed.scheduler
 import msgpack
@@ -10,6 +11,12 @@ from distributed.scheduler import WorkerState
 
 from .graphs import open_pickled
 from .specs import SpecPickler
+
+
+_TOO_EARLY = (
+    "rsds does not serve P2P shuffles of distributed 2023.8 to 2023.12.0: set dataframe.shuffle.method and "
+    "array.rechunk.method to 'tasks', or take a later release"
+)
 
 
 def _unpack(data):
@@ -48,19 +55,25 @@ def _worker_state(worker):
 
 
 def make_shuffle_run(head, sections, packb):
-    """The frames of a pickled ShuffleRunSpec for a P2P barrier task, and the pairs (partition, worker).
+    """The frames of a pickled ShuffleRunSpec for a P2P barrier task or, before 2024.11, for the ShuffleSpec itself; and the
+    pairs (partition, worker).
 
     `existing` are pairs that another shuffle with shared output tasks has fixed already; `run_id` is the
     scheduler's, since more than one unpacker may be asked.
     """
     existing = dict(_unpack(sections[0]))
-    spec = open_pickled(sections[1], sections[2:]).spec
+    opened = open_pickled(sections[1], sections[2:])
+    spec = opened.spec if hasattr(opened, "spec") else opened
+    if not hasattr(spec, "pick_worker"):
+        raise RuntimeError(_TOO_EARLY)
     workers = list(head["workers"])
     worker_for = {
         partition: existing[partition] if partition in existing else spec.pick_worker(partition, workers)
         for partition in spec.output_partitions
     }
-    run_spec = spec.create_new_run(worker_for=worker_for, span_id=head["span_id"]).run_spec
+    known = {"worker_for": worker_for, "span_id": head["span_id"]}
+    wanted = inspect.signature(spec.create_new_run).parameters
+    run_spec = spec.create_new_run(**{name: known[name] for name in wanted}).run_spec
     # The dataclass is frozen, and counts runs in this process alone.
     object.__setattr__(run_spec, "run_id", head["run_id"])
     header, buffers = SpecPickler(packb).frames(run_spec)
