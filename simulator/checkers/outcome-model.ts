@@ -15,16 +15,19 @@ export class OutcomeModel {
   readonly #tasks: ReadonlyMap<string, PlannedTask>;
   readonly #allowed_failures: number;
   readonly #suspicions: ReadonlyMap<string, number>;
+  readonly #lost: ReadonlySet<string>;
   readonly #results = new Map<string, number>();
 
   constructor(
     tasks: ReadonlyMap<string, PlannedTask>,
     allowed_failures: number,
     suspicions: ReadonlyMap<string, number>,
+    lost: ReadonlySet<string>,
   ) {
     this.#tasks = tasks;
     this.#allowed_failures = allowed_failures;
     this.#suspicions = suspicions;
+    this.#lost = lost;
   }
 
   /** The value of a key in memory. */
@@ -68,7 +71,9 @@ export class OutcomeModel {
   }
 
   #canFail(key: string): boolean {
-    const fate = this.#tasks.get(key)?.fate;
+    const { fate, actor = false } = this.#tasks.get(key) ?? {};
+    // F2: an actor cannot be made again with its state.
+    if (actor && this.#lost.has(key)) return true;
     return fate === "fails" || fate === "kills" || (this.#suspicions.get(key) ?? 0) > this.#allowed_failures;
   }
 

@@ -37,20 +37,32 @@ const FINAL: ReadonlySet<string> = new Set(["key-in-memory", "task-erred"]);
 export class StreamChecker {
   readonly #server: SchedulerServer;
   readonly #traits: ReleaseTraits;
+  readonly #count: (what: string) => void;
   readonly #workers = new Map<object, WorkerStream>();
   readonly #by_address = new Map<string, WorkerStream>();
   readonly #clients = new Map<object, ClientStream>();
   /** How often a worker was lost that had the task: at least as often as the scheduler may suspect it. */
   readonly suspicions = new Map<string, number>();
+  /** Keys of which a copy was lost: with its worker, or as a worker said. */
+  readonly lost = new Set<string>();
   /** compute-tasks seen so far. */
   compute_tasks = 0;
 
-  constructor(server: SchedulerServer, traits: ReleaseTraits) {
+  /** `count` is told what is worth counting. */
+  constructor(server: SchedulerServer, traits: ReleaseTraits, count: (what: string) => void) {
     this.#server = server;
+    this.#count = count;
     this.#traits = traits;
     const suspect = (peer: WorkerPeer): void => {
       for (const key of server.cluster.processing(peer).map(keyText))
         this.suspicions.set(key, (this.suspicions.get(key) ?? 0) + 1);
+      for (const key of server.cluster.hasWhat(peer)) {
+        this.lost.add(keyText(key));
+        const { books } = server.scheduler;
+        const task = books.keys.findKey(key);
+        if (books.isActor(task) && books.actorHome(task) === server.cluster.book(peer).id)
+          count("actor lost with its worker");
+      }
     };
     const { workers } = server.peers.context.registration;
     workers.watchers.add({ onWorkerRemoving: suspect, onWorkerRemoved: () => undefined });
@@ -114,11 +126,13 @@ export class StreamChecker {
     stream.last_run_id = run_id;
     stream.promised.set(key, run_id);
     checkInputs(key, message);
+    if (message.get("actor") === true) this.#count("actor placed");
   }
 
   #fromWorker(stream: WorkerStream, message: WireMap): void {
     const op = message.get("op");
     const key = String(message.get("key"));
+    if (op === "release-worker-data" || op === "missing-data") this.lost.add(key);
     if (op === "task-finished" || op === "task-erred") {
       const run_id = toNumber(message.get("run_id")) ?? 0;
       if (stream.promised.get(key) === run_id) stream.promised.delete(key);

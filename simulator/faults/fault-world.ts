@@ -90,8 +90,13 @@ export class FaultWorld {
       ...(stimuli === null ? {} : { stimuli }),
       turn_tasks_max: plan.turn_tasks_max,
     });
-    this.checker = new StreamChecker(this.server, releaseTraits(plan.release));
-    this.model = new OutcomeModel(this.tasks, plan.allowed_failures, this.checker.suspicions);
+    this.checker = new StreamChecker(this.server, releaseTraits(plan.release), (what) => this.count(what));
+    this.model = new OutcomeModel(
+      this.tasks,
+      plan.allowed_failures,
+      this.checker.suspicions,
+      this.checker.lost,
+    );
   }
 
   async start(): Promise<void> {

@@ -1,7 +1,7 @@
 import { PROCESSING } from "../../src/core/states.ts";
 import { WireMap } from "../../src/protocol/values.ts";
 import type { FaultWorld } from "./fault-world.ts";
-import { type PlannedTask, SCATTERED } from "./plan.ts";
+import { ALIASES, type PlannedTask, SCATTERED } from "./plan.ts";
 import { strangeMessage } from "./strangers.ts";
 import { deserialized } from "./values.ts";
 
@@ -41,9 +41,17 @@ const submit: Move = (world, a, b) => {
     task.inputs.some((input) => input.startsWith("s") && !client.scattered.has(input)),
   );
   if (lacks && b % 5 > 0) return false;
-  client.submit(tasks, wanted, b % 3);
+  // Others may have submitted some of these tasks before, with other annotations.
+  client.submit(b % 7 === 3 ? tasks.map((task) => otherwise(task, a)) : tasks, wanted, b % 3);
   return true;
 };
+
+/** The same task, annotated in another way; what decides how it ends stays. */
+function otherwise(task: PlannedTask, a: number): PlannedTask {
+  const retries = task.failures > 0 ? { retries: task.failures } : {};
+  const elsewhere = { workers: [ALIASES[a % ALIASES.length]!], allow_other_workers: true };
+  return { ...task, annotations: { ...retries, ...(a % 2 === 0 ? elsewhere : {}), priority: a % 5 } };
+}
 
 const release: Move = (world, a, b) => {
   const client = world.client(a);

@@ -18,6 +18,8 @@ export interface PlannedTask {
   readonly duration_ns: number;
   readonly nbytes: number;
   readonly annotations: Readonly<Record<string, unknown>> | null;
+  /** It lives on the worker that made it: it is lost with that, whatever is left of it elsewhere. */
+  readonly actor: boolean;
 }
 
 /** One thing that happens to the world. What `a` and `b` mean, the move says; any two numbers are right for any world. */
@@ -116,6 +118,7 @@ function planTask(i: number, prng: Prng, harmless: boolean): PlannedTask {
     duration_ns: [0.01, 1, 20, 200][prng.below(4)]! * MS * (0.5 + prng.unit()),
     nbytes: [0, 20, 1_000, 1_000_000][prng.below(4)]!,
     annotations: planAnnotations(failures, prng),
+    actor: prng.below(12) === 0,
   };
 }
 

@@ -73,7 +73,7 @@ export class VirtualClient {
       submitting_task: null,
       fifo_timeout: "100ms",
       user_priority,
-      actors: null,
+      actors: tasks.filter(({ actor }) => actor).map(({ key }) => key),
     });
   }
 

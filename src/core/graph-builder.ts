@@ -27,6 +27,8 @@ export class GraphBuilder {
   readonly #created: TaskId[] = [];
   /** Tasks that this graph gave a run_spec: new ones, and data that was known by name only. */
   readonly #defined = new IntStack(256);
+  /** The same, as far as annotations asked for it. */
+  readonly #defined_set = new Set<TaskId>();
   readonly #segment: number;
   /** Of the tasks defined from here on. */
   generation: number;
@@ -109,8 +111,8 @@ export class GraphBuilder {
   }
 
   /**
-   * Priority, retries and restrictions that annotations give to one task. Only for tasks that this graph defined:
-   * one that is known longer may be running under the restrictions that it has.
+   * Priority, retries and restrictions that annotations give to one task. One that was known before this graph keeps its own,
+   * as in Dask: it may be running under them, or stand in a queue by its priority.
    */
   annotate(
     task: TaskId,
@@ -124,6 +126,7 @@ export class GraphBuilder {
     },
   ): void {
     const { tasks } = this.#books;
+    if (!this.#hasDefined(task)) return;
     if (annotations.user_priority !== undefined) tasks.user_priority[task] = annotations.user_priority;
     if (annotations.retries !== undefined) tasks.retries[task] = annotations.retries;
     if (annotations.actor === true) {
@@ -135,6 +138,13 @@ export class GraphBuilder {
       this.#books.restrictions.set(task, annotations.restrictions);
     }
     if (annotations.message !== undefined) this.#books.annotations.set(task, annotations.message);
+  }
+
+  #hasDefined(task: TaskId): boolean {
+    const { items, length } = this.#defined;
+    const known = this.#defined_set;
+    for (let i = known.size; i < length; i++) known.add(items[i]!);
+    return known.has(task);
   }
 
   /** Tasks that the graph only names: neither defined by it nor computable nor in memory. */

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { NONE } from "../../src/base/ids.ts";
 import { viewOf } from "../../src/base/typed-arrays.ts";
+import { QueuingPolicy } from "../schedulers/queuing-policy.ts";
 import { World } from "./world.ts";
 
 function withWorkers(count = 2): World {
@@ -26,6 +27,23 @@ describe("a graph", () => {
     world.submit({ a: [], b: ["a"], x: [], y: ["x"] }, { wanted: ["b"] });
     expect([world.stateOf("x"), world.stateOf("y")]).toEqual(["forgotten", "forgotten"]);
     expect(world.scheduler.books.tasks.live).toBe(2);
+  });
+
+  test("that names known keys with other annotations leaves them under those that they have", () => {
+    const world = new World({ policy: new QueuingPolicy() });
+    world.join(0);
+    world.submit({ a: [], b: [], c: [] }, { retries: 2 });
+    expect(["a", "b", "c"].map((key) => world.stateOf(key))).toEqual(["processing", "queued", "queued"]);
+    const elsewhere = { workers: new Set(["nowhere"]) };
+    const restrictions = { a: elsewhere, b: elsewhere, d: elsewhere };
+    world.submit({ a: [], b: [], d: [] }, { client: "bob", restrictions, actors: ["c", "b"], retries: 7 });
+    const { tasks, restrictions: booked } = world.scheduler.books;
+    expect([...booked.keys()]).toEqual([world.task("d")]);
+    expect(world.scheduler.books.actors.size).toBe(0);
+    expect(["a", "b", "d"].map((key) => tasks.retries[world.task(key)])).toEqual([2, 2, 7]);
+    expect(world.stateOf("d")).toBe("no-worker");
+    world.finishAll();
+    expect(["a", "b", "c"].map((key) => world.stateOf(key))).toEqual(["memory", "memory", "memory"]);
   });
 
   test("that names known keys keeps their run_spec and shares their results", () => {

@@ -447,7 +447,7 @@ function fill(builder: GraphBuilder, graph: Graph, options: SubmitOptions): void
   for (const [key, inputs] of Object.entries(graph)) {
     const task = intern(builder, key);
     const ids = inputs.map((input) => intern(builder, input));
-    if (!builder.define(task, pending.has(key) ? null : payload, ids, 0, ids.length, order++)) continue;
+    builder.define(task, pending.has(key) ? null : payload, ids, 0, ids.length, order++);
     const restrictions = options.restrictions?.[key];
     builder.annotate(task, {
       ...(options.retries === undefined ? {} : { retries: options.retries }),

@@ -1,4 +1,7 @@
+import { NONE, type TaskId } from "../../base/ids.ts";
 import type { GraphBuilder } from "../../core/graph-builder.ts";
+import type { KeyTable } from "../../core/key-table.ts";
+import { packValue } from "../../protocol/msgpack.ts";
 import { toNumber, WireMap, WireSet, type WireValue } from "../../protocol/values.ts";
 
 /** The annotations that a scheduler heeds, from a map of them; the whole map goes on to the worker. */
@@ -22,6 +25,21 @@ export function readAnnotations(map: WireMap): Parameters<GraphBuilder["annotate
       : {}),
     message: map,
   };
+}
+
+/** `actors: true` means the wanted keys, as in Dask: what they are made from are ordinary tasks. A list: just these. */
+export function annotateActors(
+  builder: GraphBuilder,
+  keys: KeyTable,
+  actors: WireValue,
+  wanted: readonly TaskId[],
+): void {
+  if (actors === true) for (const task of wanted) builder.annotate(task, { actor: true });
+  if (!Array.isArray(actors)) return;
+  for (const actor of actors) {
+    const task: TaskId = keys.findKey(packValue(actor));
+    if (task !== NONE) builder.annotate(task, { actor: true });
+  }
 }
 
 function texts(value: WireValue | undefined): ReadonlySet<string> | null {

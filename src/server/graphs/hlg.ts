@@ -39,6 +39,8 @@ export interface HlgFields {
   readonly submitting_task: WireValue;
   readonly fifo_timeout: WireValue;
   readonly user_priority: number;
+  /** True: the wanted keys are actors; a list: these. */
+  readonly actors: WireValue;
   readonly wanted: TaskId[];
   /** True: every task had a priority from the client. */
   readonly ordered: boolean;
@@ -96,6 +98,7 @@ export class HlgReader {
       else if (is(this.#bytes, key, SUBMITTING_TASK))
         return this.#keep(others, "submitting_task", value, end);
       else if (is(this.#bytes, key, FIFO_TIMEOUT)) return this.#keep(others, "fifo_timeout", value, end);
+      else if (is(this.#bytes, key, ACTORS)) return this.#keep(others, "actors", value, end);
       else if (is(this.#bytes, key, USER_PRIORITY)) return this.#keep(others, "user_priority", value, end);
       return skip(this.#bytes, value, end);
     });
@@ -107,6 +110,7 @@ export class HlgReader {
       submitting_task: others.get("submitting_task") ?? null,
       fifo_timeout: others.get("fifo_timeout") ?? null,
       user_priority: toNumber(others.get("user_priority")) ?? 0,
+      actors: others.get("actors") ?? null,
     };
   }
 
@@ -501,3 +505,4 @@ export function readKeys(message: FramedMessage, start: number, end: number): Ke
 const SUBMITTING_TASK = name("submitting_task");
 const FIFO_TIMEOUT = name("fifo_timeout");
 const USER_PRIORITY = name("user_priority");
+const ACTORS = name("actors");

@@ -17,6 +17,7 @@ import type { TurnLoop } from "../loop.ts";
 import type { ClientPeer } from "../peers/cluster.ts";
 import type { Log } from "../peers/log.ts";
 import type { StreamOutbox } from "../stream/outbox.ts";
+import { annotateActors } from "./annotations.ts";
 import { Generations } from "./generation.ts";
 import { type GraphLog, type GraphRecord, newRecord } from "./graph-log.ts";
 import { HlgReader, NeedsPythonError, readKeys, readPacked } from "./hlg.ts";
@@ -102,6 +103,7 @@ export class GraphIntake {
       const order = ordered && isTopological(reader) ? null : this.#order(reader, ordered);
       const ordered_ns = clock.now();
       reader.define((i) => (order === null ? reader.orderOf(i) : order[i]!));
+      annotateActors(builder, scheduler.books.keys, fields.actors, wanted);
       const result = builder.commit(wanted);
       const known_ns = tracer === null ? clock.now() : tracer.exit();
       record.decode_ns = decoded_ns - begun_ns;

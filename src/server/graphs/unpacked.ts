@@ -1,4 +1,4 @@
-import { NONE, type TaskId } from "../../base/ids.ts";
+import type { TaskId } from "../../base/ids.ts";
 import { viewOf } from "../../base/typed-arrays.ts";
 import type { TaskError } from "../../core/books.ts";
 import type { GraphBuilder } from "../../core/graph-builder.ts";
@@ -10,6 +10,7 @@ import { keyText } from "../../protocol/keys.ts";
 import { packValue } from "../../protocol/msgpack.ts";
 import { Pickled, RawValue, toNumber, WireMap, type WireValue } from "../../protocol/values.ts";
 import type { AnnotationSet, GraphStructure, SpecChunk, UnpackRequest } from "../../unpacker/graph.ts";
+import { annotateActors } from "./annotations.ts";
 
 /** What the client's message says of the graph beside its tasks. */
 export interface GraphFields {
@@ -193,16 +194,7 @@ export class UnpackedGraph {
       const set = annotation_set_of_task[i]!;
       if (set > 0) builder.annotate(this.#tasks[i]!, sets[set - 1]!);
     }
-    // `actors: true` means the wanted keys, as in Dask: what they are made from are ordinary tasks.
-    if (actors === true) for (const task of wanted) builder.annotate(task, { actor: true });
-    else if (Array.isArray(actors)) {
-      const { books } = this.#scheduler;
-      for (const actor of actors) {
-        const key = packValue(actor);
-        const task: TaskId = books.keys.findKey(key);
-        if (task !== NONE) builder.annotate(task, { actor: true });
-      }
-    }
+    annotateActors(builder, this.#scheduler.books.keys, actors, wanted);
   }
 }
 

@@ -54,6 +54,7 @@ describe("worlds in which everything goes wrong", () => {
       ...["stream cut", "worker back at the same address", "worker's messages late", "report repeated"],
       ...["report of another run", "steal answered late", "thief killed", "victim killed", "data lost"],
       ...["client gone", "worker killed by its task", "garbage sent", "task secedes", "task rescheduled"],
+      ...["actor placed", "actor lost with its worker"],
     ];
     expect(kinds.filter((kind) => (report.happened[kind] ?? 0) < 10)).toEqual([]);
   });

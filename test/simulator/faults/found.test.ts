@@ -7,7 +7,14 @@ import { validate } from "../../../src/core/validate.ts";
 import { WireMap, type WireValue } from "../../../src/protocol/values.ts";
 
 const MS = 1e6;
-const DONE = { fate: "done", failures: 0, duration_ns: MS, nbytes: 8, annotations: null } as const;
+const DONE = {
+  fate: "done",
+  failures: 0,
+  duration_ns: MS,
+  nbytes: 8,
+  annotations: null,
+  actor: false,
+} as const;
 
 /** A world of one worker and one client in which nothing happens by itself. */
 async function quietWorld(
