@@ -81,12 +81,15 @@ def materialize(kind, graph, global_annotations, keys):
 def _needed(tasks, dependencies_of, keys):
     """The tasks that `keys` need, in their order."""
     seen = set()
-    work = [key for key in keys if key in tasks]
+    work = list(keys)
     while work:
         key = work.pop()
-        if key not in seen:
-            seen.add(key)
-            work.extend(dep for dep in dependencies_of(key) or () if dep in tasks)
+        if key in seen or key not in tasks:
+            continue
+        seen.add(key)
+        dependencies = dependencies_of(key)
+        if dependencies:
+            work.extend(dependencies)
     if len(seen) == len(tasks):
         return tasks
     return {key: task for key, task in tasks.items() if key in seen}
