@@ -9,8 +9,8 @@ import { Serialized, WireMap, type WireValue } from "../../src/protocol/values.t
 /** `pickle.dumps(42, protocol=5)`: the value of every key, as in the paper. */
 const PICKLED_42 = Uint8Array.of(0x80, 0x05, 0x4b, 0x2a, 0x2e);
 
-/** The sub-header of a value pickled into one frame, as real workers send it with `get_data`. */
-const PICKLE_HEADER = packValue(
+/** The sub-header of a value pickled into one frame, as real workers send it with `get_data`, and clients with tasks. */
+export const PICKLE_HEADER = packValue(
   WireMap.of({
     serializer: "pickle",
     writeable: [],

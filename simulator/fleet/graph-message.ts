@@ -1,5 +1,5 @@
 import { Packer, packValue } from "../../src/protocol/msgpack.ts";
-import { WireMap } from "../../src/protocol/values.ts";
+import { PICKLE_HEADER } from "./answers.ts";
 
 /** The part of a workload that a graph message is made of (`simulator/workloads`). */
 export interface GraphSource {
@@ -65,16 +65,6 @@ const KEY_BYTES_MAX = 60_000;
 const PAYLOAD_BYTES = 190;
 /** Sub-headers and payloads repeat: a block of them is sent as often as it takes, so memory does not grow. */
 const BLOCK_TASKS = 4096;
-const SUB_HEADER = packValue(
-  WireMap.of({
-    serializer: "pickle",
-    writeable: [],
-    "split-num-sub-frames": [1],
-    "split-offsets": [0],
-    compression: [null],
-    "num-sub-frames": 1,
-  }),
-);
 const SERIALIZED = Buffer.from("\x81\xae__Serialized__\xce", "latin1");
 const EMPTY_SET = Buffer.from("\x82\xa7__Set__\xc3\xa7as-list", "latin1");
 
@@ -96,7 +86,7 @@ export class GraphMessage {
   /** The framed message of one submission, in chunks; keys end in `suffix`, which must be ASCII. */
   chunks(suffix: string): Uint8Array[] {
     const frame = this.#frame(suffix);
-    const payload_bytes = this.#graph.tasks * (SUB_HEADER.length + PAYLOAD_BYTES);
+    const payload_bytes = this.#graph.tasks * (PICKLE_HEADER.length + PAYLOAD_BYTES);
     const frame_count = 1 + 2 * this.#graph.tasks;
     const prelude = Buffer.alloc(24);
     writeU64(prelude, 0, 8 + 8 * frame_count + frame.length + payload_bytes);
@@ -296,7 +286,7 @@ function writeTextHeader(out: Buffer, at: number, length: number): number {
 function frameLengths(tasks: number): Uint8Array {
   const lengths = new BigUint64Array(2 * tasks);
   for (let task = 0; task < tasks; task++) {
-    lengths[2 * task] = BigInt(SUB_HEADER.length);
+    lengths[2 * task] = BigInt(PICKLE_HEADER.length);
     lengths[2 * task + 1] = BigInt(PAYLOAD_BYTES);
   }
   return new Uint8Array(lengths.buffer);
@@ -310,7 +300,7 @@ function payloadChunks(tasks: number): Uint8Array[] {
     Buffer.alloc(body_bytes),
     Buffer.from("."),
   ]);
-  const pair = Buffer.concat([SUB_HEADER, pickle]);
+  const pair = Buffer.concat([PICKLE_HEADER, pickle]);
   const block = Buffer.alloc(pair.length * Math.min(BLOCK_TASKS, tasks), pair);
   const chunks: Uint8Array[] = [];
   for (let left = tasks; left > 0; left -= BLOCK_TASKS) {

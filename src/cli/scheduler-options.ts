@@ -4,29 +4,30 @@ import { durationMs } from "../config/units.ts";
 import { parseDashboardAddresses } from "../dashboard/address.ts";
 import { type DashboardOptions, DEFAULT_ROUTE_MODULES } from "../dashboard/dashboard.ts";
 import { externalCommand, POLICY_CHOICES } from "../schedulers/index.ts";
+import type { ServerOptions } from "../server/peers/options.ts";
 import { InformationRequest, UsageError } from "./errors.ts";
 import { DEFAULT_PORT, parsePort, whereToListen } from "./listen-options.ts";
 import { parsePolicy } from "./run-options.ts";
 import { readPem } from "./scheduler-settings.ts";
 import { type SecurityOptions, securityOf } from "./security-options.ts";
 
+/** Options that the server is given as they are. */
+type ServerOption =
+  | "listen_address"
+  | "idle_timeout_ms"
+  | "scheduler"
+  | "python"
+  | "trace"
+  | "stimulus_log"
+  | "out"
+  | "zero_workers";
+
 /** `rsds scheduler`'s options, checked. */
-export interface SchedulerOptions {
-  /** `tcp://host:port`, or with tls, ws or wss; the host may be empty for all interfaces. */
-  readonly listen_address: string;
+export interface SchedulerOptions extends Pick<ServerOptions, ServerOption> {
   /** The listening host stands for all interfaces, so that peers must be told of a real one. */
   readonly wildcard: boolean;
   readonly pid_file: string | null;
   readonly scheduler_file: string | null;
-  readonly idle_timeout_ms: number | null;
-  readonly scheduler: string;
-  readonly python: string | null;
-  readonly trace: "off" | "phases" | "tasks";
-  /** Where all that the core is told is written; null: nowhere. */
-  readonly stimulus_log: string | null;
-  /** The result folder of the trace; null: a name of its own. */
-  readonly out: string | null;
-  readonly zero_workers: number;
   /** End when standard input ends: whoever started this process is gone. */
   readonly end_with_stdin: boolean;
   readonly dashboard: DashboardOptions;

@@ -31,7 +31,7 @@ export interface CarriedConnectionOptions {
   /** Is told of callbacks that read, wrote or ended, and of each write. */
   readonly probe: Probe;
   readonly inbox_limits: InboxLimits;
-  /** With more bytes than this waiting for its peer the connection is destroyed. */
+  /** See {@link Connection.pending_bytes_max}. */
   readonly pending_bytes_max: number;
 }
 
@@ -46,9 +46,9 @@ const HELD_BYTES_MAX = 64 * 1024;
 export class CarriedConnection implements Connection {
   readonly peer: string;
   readonly local: string;
+  pending_bytes_max: number;
   onDrain: () => void = () => undefined;
   readonly #probe: Probe;
-  readonly #pending_bytes_max: number;
   readonly #inbox: Inbox;
   readonly #ending = new Ending();
   readonly #carrier: Carrier;
@@ -64,7 +64,7 @@ export class CarriedConnection implements Connection {
     this.local = ends.local;
     this.#carrier = carrier;
     this.#probe = options.probe;
-    this.#pending_bytes_max = options.pending_bytes_max;
+    this.pending_bytes_max = options.pending_bytes_max;
     const source = {
       setReading: (reading: boolean) => {
         this.#reading = reading;
@@ -106,7 +106,7 @@ export class CarriedConnection implements Connection {
     const { pending_bytes } = this.#carrier;
     if (pending_bytes === 0) return;
     this.#draining = true;
-    if (pending_bytes > this.#pending_bytes_max) {
+    if (pending_bytes > this.pending_bytes_max) {
       this.destroy(`does not read: ${pending_bytes} bytes are waiting for it`);
     }
   }

@@ -8,6 +8,11 @@ export interface Connection {
   /** Accepted by write(), not yet taken by the transport: what the owner bounds for a peer that does not read. */
   readonly pending_bytes: number;
   /**
+   * A write that leaves more pending than this destroys the connection: a comparison a write, so that memory is bounded
+   * without a timer and whoever does the writing. Infinity: no bound. To be set by the owner.
+   */
+  pending_bytes_max: number;
+  /**
    * Called for each message, within the callback that read it. Set by the owner; messages before it is set (or
    * while it is {@link waitForOwner}) wait. A ProtocolError that it throws destroys the connection.
    */

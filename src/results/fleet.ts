@@ -7,7 +7,7 @@ import type { Json, Machine, Percentiles } from "./summary.ts";
 import { bytes, columns, grouped, seconds, significant, styled, type TextOptions } from "./text.ts";
 
 /** What a fleet can see of a scheduler that is not ours: `rsds.fleet/1`. No phases: those are its own affair. */
-export interface FleetDocument {
+export interface FleetDocument extends FleetCounts {
   readonly schema: "rsds.fleet/1";
   readonly rsds: { readonly version: string };
   readonly machine: Machine;
@@ -19,13 +19,6 @@ export interface FleetDocument {
   readonly window_s: number;
   readonly us_per_task: number;
   readonly tasks_per_s: number;
-  readonly steals_asked: number;
-  readonly steals_done: number;
-  /** As the fleet sees it: `in` comes from the scheduler. */
-  readonly messages_in: number;
-  readonly messages_out: number;
-  readonly bytes_in: number;
-  readonly bytes_out: number;
   /** Messages in one batch of a stream. */
   readonly batch_in: BatchSizes;
   readonly batch_out: BatchSizes;
@@ -34,6 +27,16 @@ export interface FleetDocument {
   /** CPU of the fleet's own threads; null where the system does not tell. */
   readonly fleet_cpu_us_per_task: number | null;
   readonly files: readonly string[];
+}
+
+/** As the fleet sees it: `in` comes from the scheduler. */
+interface FleetCounts {
+  readonly steals_asked: number;
+  readonly steals_done: number;
+  readonly messages_in: number;
+  readonly messages_out: number;
+  readonly bytes_in: number;
+  readonly bytes_out: number;
 }
 
 interface FleetRunFacts {
@@ -52,19 +55,13 @@ interface BatchSizes {
 }
 
 /** What the fleet counted. Times in nanoseconds of one clock. */
-export interface FleetInput {
+export interface FleetInput extends FleetCounts {
   readonly run: FleetRunFacts;
   readonly started_at_ms: number;
   readonly tasks: number;
   /** null when no task came. */
   readonly first_task_ns: number | null;
   readonly last_finished_ns: number | null;
-  readonly steals_asked: number;
-  readonly steals_done: number;
-  readonly messages_in: number;
-  readonly messages_out: number;
-  readonly bytes_in: number;
-  readonly bytes_out: number;
   /** Of messages in a batch. */
   readonly batch_in: Histogram;
   readonly batch_out: Histogram;

@@ -1,5 +1,5 @@
 /** The document of a run, `rsds.summary/1`: exactly what is written to summary.json and printed by `--json`. */
-export interface Summary {
+export interface Summary extends Attribution {
   readonly schema: "rsds.summary/1";
   readonly rsds: { readonly version: string };
   readonly machine: Machine;
@@ -23,17 +23,6 @@ export interface Summary {
   > | null;
   readonly memory_bytes_per_task: number | null;
   readonly rss_max_bytes: number;
-  /** Absent with `--trace off`, like hops, fleet phases and unattributed_share. */
-  readonly phases?: readonly PhaseRow[];
-  /** Absent where the fleet has no thread of its own. */
-  readonly fleet?: FleetSummary;
-  readonly unattributed_share?: number;
-  readonly hops?: readonly HopRow[];
-  /** One for each update-graph, the largest 100. */
-  readonly graphs: readonly GraphRow[];
-  readonly probe: ProbeSummary;
-  readonly loop: LoopSummary;
-  readonly ledger: Ledger;
   readonly repeats: readonly RepeatSummary[];
   readonly files: readonly string[];
 }
@@ -165,8 +154,23 @@ export interface Ledger {
   readonly recomputed: number;
 }
 
+/** What was attributed and counted: of all repeats, and of each. */
+interface Attribution {
+  /** Absent with `--trace off`, like hops, fleet phases and unattributed_share. */
+  readonly phases?: readonly PhaseRow[];
+  /** Absent where the fleet has no thread of its own. */
+  readonly fleet?: FleetSummary;
+  readonly unattributed_share?: number;
+  readonly hops?: readonly HopRow[];
+  /** One for each update-graph, the largest 100. */
+  readonly graphs: readonly GraphRow[];
+  readonly probe: ProbeSummary;
+  readonly loop: LoopSummary;
+  readonly ledger: Ledger;
+}
+
 /** The same figures for one repeat. */
-export interface RepeatSummary {
+export interface RepeatSummary extends Attribution {
   readonly makespan_s: number;
   readonly us_per_task: number;
   readonly scheduler_cpu_us_per_task: number;
@@ -174,12 +178,4 @@ export interface RepeatSummary {
   readonly unpacker_cpu_us_per_task?: number;
   readonly graph_s: number;
   readonly first_task_s: number;
-  readonly phases?: readonly PhaseRow[];
-  readonly fleet?: FleetSummary;
-  readonly unattributed_share?: number;
-  readonly hops?: readonly HopRow[];
-  readonly graphs: readonly GraphRow[];
-  readonly probe: ProbeSummary;
-  readonly loop: LoopSummary;
-  readonly ledger: Ledger;
 }

@@ -1,7 +1,6 @@
 import { spawnSync } from "node:child_process";
-import { existsSync, statSync } from "node:fs";
-import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { pythonWithDask } from "./python.ts";
 
 /** A key as oracle.py reads it: text, or a kind with its content. */
 export type KeySpec = string | ["i", string] | ["f", string] | ["b", string] | ["t", KeySpec[]] | ["n"];
@@ -32,13 +31,4 @@ export function askOracle(graphs: readonly OracleGraph[]): OracleAnswer[] {
     .trimEnd()
     .split("\n")
     .map((line) => JSON.parse(line) as OracleAnswer);
-}
-
-function pythonWithDask(): string {
-  const root = fileURLToPath(new URL("../..", import.meta.url));
-  const { RSDS_VENV_2026: given = join(root, ".venvs", "dask-2026.8.0") } = process.env;
-  const python = existsSync(given) && statSync(given).isDirectory() ? join(given, "bin", "python") : given;
-  if (!existsSync(python))
-    throw new Error(`no Python with dask 2026.8.0 at ${python}: run \`npm run venvs\``);
-  return python;
 }

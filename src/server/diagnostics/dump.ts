@@ -12,7 +12,7 @@ import { logLines } from "../rpc/logs.ts";
 import type { Request } from "../rpc/request.ts";
 import { floatValue, keyMap } from "../rpc/wire-shapes.ts";
 import type { Inspector } from "./inspector.ts";
-import { MEMORY_MEASURES, type MemoryState, type WorkerMemory } from "./memory.ts";
+import { memoryMap, type WorkerMemory } from "./memory.ts";
 import type { Story } from "./story.ts";
 
 /** Parts that a caller does not want, by the names of their fields at any depth. */
@@ -193,10 +193,6 @@ const COUNTED = ["memory", "erred", "released", "processing", "waiting"];
 
 function excludeOf(request: Request): Exclude {
   return new Set(request.optionalStrings("exclude") ?? []);
-}
-
-function memoryMap(state: MemoryState): WireMap {
-  return WireMap.from(MEMORY_MEASURES.map((measure) => [measure, state[measure]] as const));
 }
 
 function without(map: WireMap, name: string): void {

@@ -30,6 +30,11 @@ export const MEMORY_MEASURES: readonly (keyof MemoryState)[] = [
   "optimistic",
 ];
 
+/** A reading as data for Python, by measure. */
+export function memoryMap(state: MemoryState): WireMap {
+  return WireMap.from(MEMORY_MEASURES.map((measure) => [measure, state[measure]] as const));
+}
+
 interface Reading {
   readonly at_ms: number;
   readonly bytes: number;

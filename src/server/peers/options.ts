@@ -20,7 +20,7 @@ export interface ServerOptions {
   readonly stimulus_log: string | null;
   /** The result folder that the trace is written to at the end; null: a name of its own. */
   readonly out: string | null;
-  /** Zero workers that stand in for real ones, in this process. */
+  /** Zero workers that stand in for real ones, in a process of their own. */
   readonly zero_workers: number;
   /** Ends the server after so long without work; null: never. */
   readonly idle_timeout_ms: number | null;

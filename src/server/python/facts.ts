@@ -1,7 +1,7 @@
 import { WireMap, type WireValue } from "../../protocol/values.ts";
 import type { CoreCluster } from "../core-cluster.ts";
 import type { Inspector } from "../diagnostics/inspector.ts";
-import { MEMORY_MEASURES, type MemoryState, type WorkerMemory } from "../diagnostics/memory.ts";
+import { memoryMap, type WorkerMemory } from "../diagnostics/memory.ts";
 import { workerIdentity } from "../registration/worker-record.ts";
 import { toKey } from "../rpc/request.ts";
 import { floatValue, keyList } from "../rpc/wire-shapes.ts";
@@ -112,8 +112,4 @@ export class Facts {
   memory(): WireMap {
     return memoryMap(this.#memory.total());
   }
-}
-
-function memoryMap(state: MemoryState): WireMap {
-  return WireMap.from(MEMORY_MEASURES.map((measure) => [measure, state[measure]] as const));
 }

@@ -8,7 +8,6 @@ import type { CoreCluster } from "../core-cluster.ts";
 import type { Diagnostics } from "../diagnostics/diagnostics.ts";
 import type { Reports } from "../diagnostics/reports.ts";
 import type { GraphIntake } from "../graphs/intake.ts";
-import { BoundedConnection } from "../peers/bounded-connection.ts";
 import type { Channel } from "../peers/channel.ts";
 import type { Log } from "../peers/log.ts";
 import { type Handler, type HandlerTable, NO_REPLY, type Reply, type RpcContext } from "../rpc/context.ts";
@@ -186,7 +185,7 @@ export class PythonSide {
   /** `feed {function, setup?, teardown?, interval?}`: what the function answers, again and again, until the peer leaves. */
   async #feed(request: Request, _context: RpcContext, channel: Channel): Promise<Reply> {
     const host = this.#started();
-    const connection = new BoundedConnection(channel.connection, FEED_PENDING_BYTES_MAX);
+    const { connection } = channel;
     const fields = new WireMap();
     for (const name of ["function", "setup", "teardown", "interval"]) {
       const value = request.value(name);
@@ -199,6 +198,7 @@ export class PythonSide {
     });
     const failure = decodeMessage(messageOfFrames(reply));
     if (failure !== null) return failure;
+    connection.pending_bytes_max = FEED_PENDING_BYTES_MAX;
     if (channel.closed !== null) host.stopFeed(id);
     else channel.watch(() => host.stopFeed(id));
     return NO_REPLY;

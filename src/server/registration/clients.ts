@@ -2,7 +2,6 @@ import { ProtocolError } from "../../protocol/errors.ts";
 import { frameMessage } from "../../protocol/frames.ts";
 import { encodeMessage } from "../../protocol/message.ts";
 import { WireMap, type WireValue } from "../../protocol/values.ts";
-import { BoundedConnection } from "../peers/bounded-connection.ts";
 import type { Channel } from "../peers/channel.ts";
 import type { ClientPeer } from "../peers/cluster.ts";
 import { isOrdinaryEnd } from "../peers/endings.ts";
@@ -53,7 +52,8 @@ export class Clients {
       channel.write([WireMap.of({ op: "stream-start", error: refusal, warning: "" })]);
       return NO_REPLY;
     }
-    const stream = new BoundedConnection(channel.connection, this.#parts.limits.stream_pending_bytes_max);
+    const stream = channel.connection;
+    stream.pending_bytes_max = this.#parts.limits.stream_pending_bytes_max;
     const peer: ClientPeer = {
       kind: "client",
       id: this.#ids.take(),

@@ -1,7 +1,6 @@
 import type { Connection } from "../../comm/connection.ts";
 import { ProtocolError } from "../../protocol/errors.ts";
 import { WireMap, type WireValue } from "../../protocol/values.ts";
-import { BoundedConnection } from "../peers/bounded-connection.ts";
 import type { Channel } from "../peers/channel.ts";
 import type { WorkerPeer } from "../peers/cluster.ts";
 import { isOrdinaryEnd } from "../peers/endings.ts";
@@ -66,7 +65,8 @@ export class Workers {
       channel.write(WireMap.of({ status: "error", message: refusal, time: floatValue(now_ms() / 1000) }));
       return NO_REPLY;
     }
-    const stream = new BoundedConnection(channel.connection, this.#parts.limits.stream_pending_bytes_max);
+    const stream = channel.connection;
+    stream.pending_bytes_max = this.#parts.limits.stream_pending_bytes_max;
     const peer = this.#peer(request, address, stream);
     this.#parts.software.add(peer.versions);
     // Before anything else that is written to this stream: the worker takes the first message as its reply.

@@ -1,7 +1,6 @@
 import { frameMessage } from "../../protocol/frames.ts";
 import { encodeMessage } from "../../protocol/message.ts";
 import { WireMap, type WireValue } from "../../protocol/values.ts";
-import { BoundedConnection } from "../peers/bounded-connection.ts";
 import type { Channel } from "../peers/channel.ts";
 import type { WorkerPeer } from "../peers/cluster.ts";
 import { workerIdentity } from "../registration/worker-record.ts";
@@ -52,8 +51,8 @@ function setResources(request: Request, context: RpcContext): WireValue {
  * batches as `[["add", {workers: {address: identity}}]]` and `[["remove", address]]`.
  */
 function subscribeWorkerStatus(_request: Request, context: RpcContext, channel: Channel): Reply {
-  const feed = new BoundedConnection(channel.connection, FEED_PENDING_BYTES_MAX);
-  const send = (message: WireValue): void => feed.write(frameMessage(encodeMessage(message)));
+  const { connection } = channel;
+  const send = (message: WireValue): void => connection.write(frameMessage(encodeMessage(message)));
   const { watchers } = context.registration.workers;
   const watcher = {
     onWorkerAdded(peer: WorkerPeer): void {
@@ -65,6 +64,7 @@ function subscribeWorkerStatus(_request: Request, context: RpcContext, channel: 
     },
   };
   channel.write(identityMap(context, Number.POSITIVE_INFINITY, "lasting"));
+  connection.pending_bytes_max = FEED_PENDING_BYTES_MAX;
   watchers.add(watcher);
   channel.watch(() => watchers.delete(watcher));
   return NO_REPLY;

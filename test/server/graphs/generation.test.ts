@@ -1,11 +1,10 @@
 import { spawnSync } from "node:child_process";
-import { existsSync, statSync } from "node:fs";
-import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, test } from "vitest";
 import { keySplit } from "../../../src/base/key-split.ts";
 import { Prng } from "../../../src/base/prng.ts";
 import { Generations, timeoutMs } from "../../../src/server/graphs/generation.ts";
+import { pythonWithDask } from "../../ordering/python.ts";
 import { Rig } from "../stream/rig.ts";
 
 const ODD_KEYS = [
@@ -141,15 +140,6 @@ function randomKeys(count: number): string[] {
   return Array.from({ length: count }, () =>
     Array.from({ length: 1 + random.below(4) }, () => parts[random.below(parts.length)]!).join("-"),
   );
-}
-
-function pythonWithDask(): string {
-  const root = fileURLToPath(new URL("../../..", import.meta.url));
-  const { RSDS_VENV_2026: given = join(root, ".venvs", "dask-2026.8.0") } = process.env;
-  const python = existsSync(given) && statSync(given).isDirectory() ? join(given, "bin", "python") : given;
-  if (!existsSync(python))
-    throw new Error(`no Python with dask 2026.8.0 at ${python}: run \`npm run venvs\``);
-  return python;
 }
 
 describe("Dask's own rules", () => {

@@ -21,6 +21,7 @@ import { Probe } from "../../../src/trace/tracer.ts";
 export class TestConnection implements Connection {
   readonly peer = "test://peer";
   readonly local = "test://here";
+  pending_bytes_max = Number.POSITIVE_INFINITY;
   onMessage: (message: FramedMessage) => void = () => undefined;
   onClose: (reason: string) => void = () => undefined;
   onDrain: () => void = () => undefined;
