@@ -1,6 +1,6 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { durationMs } from "../base/units.ts";
 import { type SchedulerSettings, settingsOf } from "../config/settings.ts";
-import { durationMs } from "../config/units.ts";
 import { parseDashboardAddresses } from "../dashboard/address.ts";
 import { type DashboardOptions, DEFAULT_ROUTE_MODULES } from "../dashboard/dashboard.ts";
 import { externalCommand, POLICY_CHOICES } from "../schedulers/index.ts";

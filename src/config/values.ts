@@ -1,7 +1,7 @@
+import { durationMs, sizeBytes } from "../base/units.ts";
 import { MEMORY_MEASURES, type MemoryState } from "../server/diagnostics/memory.ts";
 import { ConfigError } from "./collect.ts";
 import { type ConfigMap, type ConfigValue, lookUp } from "./tree.ts";
-import { durationMs, sizeBytes } from "./units.ts";
 
 const COUNT_MAX = 10_000_000;
 

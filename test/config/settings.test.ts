@@ -2,10 +2,10 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
+import { durationMs, sizeBytes } from "../../src/base/units.ts";
 import { ConfigError, collectConfig } from "../../src/config/collect.ts";
 import { KEYS, type SchedulerSettings, settingsOf } from "../../src/config/settings.ts";
 import { assign, type ConfigMap, type ConfigValue, lookUp } from "../../src/config/tree.ts";
-import { durationMs, sizeBytes } from "../../src/config/units.ts";
 import { RELEASES } from "../interop/support/processes.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -153,4 +153,5 @@ test.each([
 
 test("a time may be in scientific notation, as YAML writes small numbers", () => {
   expect(durationMs("1e-3")).toBe(1);
+  expect(durationMs("1e-3 s")).toBe(1);
 });

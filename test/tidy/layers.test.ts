@@ -21,7 +21,7 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
     "src/comm",
     "src/unpacker",
   ],
-  "src/config": ["src/server"],
+  "src/config": ["src/base", "src/server"],
   "src/dashboard": ["src/protocol", "src/server"],
   "src/results": ["src/base", "src/trace"],
   "src/cli": [

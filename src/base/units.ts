@@ -1,10 +1,15 @@
-/** A time as Dask's `parse_timedelta` takes it: seconds, or a number and a unit. Milliseconds; null: it is none. */
+/**
+ * A time as Dask's `parse_timedelta` takes it: seconds, or a number and a unit such as `5 minutes`. Milliseconds; null: it
+ * is none.
+ */
 export function durationMs(text: string): number | null {
-  const match = /^(\d*\.?\d*(?:e[+-]?\d+)?)([a-z]*)$/i.exec(text.replaceAll(" ", ""));
+  const packed = text.replaceAll(" ", "");
+  if (packed === "") return null;
+  // What begins with no digit gets a 1 in front: a unit alone is one of it, and `.5 s` is 1.5.
+  const match = SPAN.exec(/^\d/.test(packed) ? packed : `1${packed}`);
+  // Dask knows each unit in small and in capital letters.
   const unit_ms = UNITS_MS.get((match?.[2] || "s").toLowerCase());
-  const amount = Number(match?.[1] || 1);
-  if (match === null || match[0] === "" || unit_ms === undefined || Number.isNaN(amount)) return null;
-  return amount * unit_ms;
+  return match === null || unit_ms === undefined ? null : Number(match[1]) * unit_ms;
 }
 
 /** A size as Dask's `parse_bytes` takes it: bytes, or a number and a unit such as `64 MiB`. Null: it is none. */
@@ -17,6 +22,8 @@ export function sizeBytes(text: string): number | null {
   const power = prefix === "" ? 0 : "kmgtp".indexOf(prefix.toLowerCase()) + 1;
   return Math.trunc(amount * (binary === "" ? 1000 : 1024) ** power);
 }
+
+const SPAN = /^(\d+\.?\d*(?:e[+-]?\d+)?)([a-z]*)$/i;
 
 /** Dask's names of units: one letter, in full, and its plural. */
 const UNITS_MS = new Map<string, number>();
