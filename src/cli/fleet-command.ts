@@ -1,6 +1,7 @@
 import { renderFleetTable } from "../results/fleet.ts";
 import { textOptionsOf } from "../results/text.ts";
 import { makeWritable, oneLine } from "./result-place.ts";
+import { sayer } from "./say.ts";
 import type { CommandProcess } from "./zero-run-command.ts";
 
 export interface FleetArguments {
@@ -20,9 +21,7 @@ export async function fleetMain(
   { stdout, stderr, signal }: CommandProcess,
 ): Promise<number> {
   const { attachFleet } = await import("../../simulator/fleet/attach.ts");
-  const say = (text: string): void => {
-    if (!args.quiet) stderr.write(`${text}\n`);
-  };
+  const say = sayer(args.quiet, stderr);
   try {
     if (args.out !== undefined) makeWritable(args.out);
     const { document, ended } = await attachFleet(

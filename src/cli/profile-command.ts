@@ -4,6 +4,7 @@ import { ProfileClient } from "../server/live/client.ts";
 import type { LiveWindow, TraceLevel } from "../server/live/window.ts";
 import { writeLiveFolder } from "./live-results.ts";
 import { defaultPlace, makeWritable, oneLine } from "./result-place.ts";
+import { sayer } from "./say.ts";
 import { stopAfter } from "./stop-after.ts";
 import type { CommandProcess } from "./zero-run-command.ts";
 
@@ -24,9 +25,7 @@ export async function profileMain(
   args: ProfileArguments,
   { stdout, stderr, signal }: CommandProcess,
 ): Promise<number> {
-  const say = (text: string): void => {
-    if (!args.quiet) stderr.write(`${text}\n`);
-  };
+  const say = sayer(args.quiet, stderr);
   const address = given.includes("://") ? given : `tcp://${given}`;
   const folder = args.out ?? defaultPlace("profile");
   let client: ProfileClient | null = null;

@@ -8,6 +8,7 @@ import { rsdsVersion } from "../results/machine.ts";
 import { RecordClient } from "../server/recording/client.ts";
 import { oneLine } from "./result-place.ts";
 import { wholeSeconds } from "./run-options.ts";
+import { sayer } from "./say.ts";
 import { stopAfter } from "./stop-after.ts";
 import type { CommandProcess } from "./zero-run-command.ts";
 
@@ -54,9 +55,7 @@ export async function recordMain(
   args: RecordArguments,
   { stdout, stderr, signal }: CommandProcess,
 ): Promise<number> {
-  const say = (text: string): void => {
-    if (!args.quiet) stderr.write(`${text}\n`);
-  };
+  const say = sayer(args.quiet, stderr);
   const address = given.includes("://") ? given : `tcp://${given}`;
   const path = args.out ?? defaultFile();
   const started_at = new Date().toISOString();

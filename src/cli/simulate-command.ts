@@ -6,6 +6,7 @@ import { rsdsVersion } from "../results/machine.ts";
 import { POLICY_NAMES } from "../schedulers/index.ts";
 import { defaultPlace, makeWritable, oneLine } from "./result-place.ts";
 import { positiveInteger, WORKERS_MAX, wholeNumber } from "./run-options.ts";
+import { sayer } from "./say.ts";
 import { simulateStimuli } from "./simulate-stimuli.ts";
 import type { CommandProcess } from "./zero-run-command.ts";
 
@@ -204,9 +205,7 @@ async function simulateWorkload(
   const folder = args.out === undefined ? defaultPlace(name) : count === 1 ? args.out : `${args.out}/${name}`;
   makeWritable(folder);
   const options = virtualOptions(args, spec, workload);
-  const say = (text: string): void => {
-    if (!args.quiet) stderr.write(`${text}\n`);
-  };
+  const say = sayer(args.quiet, stderr);
   for (const note of replayNotes(args, workload)) say(note);
   let last = await runVirtual(workload, options, options.seed, { say, signal });
   const repeats = [last.repeat];

@@ -1,4 +1,5 @@
 import { oneLine } from "./result-place.ts";
+import { sayer } from "./say.ts";
 import type { CommandProcess } from "./zero-run-command.ts";
 
 const FAILED = 1;
@@ -13,9 +14,7 @@ export async function simulateStimuli(
 ): Promise<number> {
   const { renderStimuli, replayStimuli } = await import("../../simulator/stimuli/report.ts");
   const { StimulusLogError } = await import("../../simulator/stimuli/read.ts");
-  const say = (text: string): void => {
-    if (!quiet) stderr.write(`${text}\n`);
-  };
+  const say = sayer(quiet, stderr);
   try {
     const reports = [];
     for (const file of files) {

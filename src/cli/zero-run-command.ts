@@ -8,6 +8,7 @@ import { findClinic, runUnderClinic } from "./clinic.ts";
 import { fileTime, makeWritable, oneLine, RESULTS } from "./result-place.ts";
 import type { RunArguments } from "./run-options.ts";
 import { workloadsOf } from "./run-options.ts";
+import { sayer } from "./say.ts";
 
 /** What a command needs of its process. */
 export interface CommandProcess {
@@ -76,9 +77,7 @@ async function runInClinic(
   { stdout, stderr, signal }: CommandProcess,
 ): Promise<readonly Summary[]> {
   const tool = args.clinic ?? "doctor";
-  const say = (text: string): void => {
-    if (!args.quiet) stderr.write(`${text}\n`);
-  };
+  const say = sayer(args.quiet, stderr);
   const run = await runUnderClinic(tool, clinic, args, workload, say, signal);
   try {
     if (run.page === null || !run.complete) {
@@ -102,9 +101,7 @@ async function runOne(
   { stdout, stderr, signal }: CommandProcess,
 ): Promise<readonly Summary[]> {
   const { zeroRun } = await import("../../simulator/run/zero-run.ts");
-  const say = (text: string): void => {
-    if (!args.quiet) stderr.write(`${text}\n`);
-  };
+  const say = sayer(args.quiet, stderr);
   const options = {
     zero_workers: args.zeroWorkers,
     workload,
