@@ -29,7 +29,7 @@ function summaryOf(folder: string): Summary {
   return JSON.parse(readFileSync(join(folder, "summary.json"), "utf8"));
 }
 
-describe("--clinic", { timeout: 120_000 }, () => {
+describe("--clinic", { timeout: 300_000 }, () => {
   test("runs under clinic; its page is one of the folder's files, and nothing else is left", async () => {
     const out = join(directory, "doctor");
     const TMPDIR = temporary("doctor-tmp");

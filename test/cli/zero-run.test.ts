@@ -315,7 +315,7 @@ describe("what goes wrong", () => {
   test("a fleet that cannot start ends the run with 1 and one line", async () => {
     // 300 workers' two ends need more descriptors than that.
     const shell = `ulimit -n 200; exec "${process.execPath}" "${MAIN}" --zero-workers 300 --quiet --out "${freshFolder()}"`;
-    const child = spawn("bash", ["-c", shell], { timeout: 60_000 });
+    const child = spawn("bash", ["-c", shell], { timeout: 200_000 });
     let stderr = "";
     child.stderr.on("data", (text) => {
       stderr += text;

@@ -21,7 +21,7 @@ afterEach(async () => {
 });
 
 /** A listener that echoes, and what it says of failed handshakes. */
-async function echo(handshake_ms = 5_000): Promise<{ address: string; errors: string[] }> {
+async function echo(handshake_ms = 30_000): Promise<{ address: string; errors: string[] }> {
   const errors: string[] = [];
   const settings = { errors, handshake_ms };
   const listener = await tlsTransport(contextOf("peer"), settings).listen(

@@ -27,29 +27,40 @@ interface Seen {
   readonly errors: string[];
   /** What was read after the handshake. */
   readonly values: unknown[];
+  /** Connections that have shaken hands. */
+  readonly ready: Connection[];
   /** How connections ended. */
   readonly ends: string[];
 }
 
-async function listen(handshake_ms = 5_000): Promise<Seen> {
+async function listen(handshake_ms = 30_000): Promise<Seen> {
   const errors: string[] = [];
   const values: unknown[] = [];
+  const ready: Connection[] = [];
   const ends: string[] = [];
   const listener = await wsTransport(null, { errors, handshake_ms }).listen(
     "ws://127.0.0.1:0",
     (connection) => {
       connections.push(connection);
       handshakeAsListener(connection).then(
-        (ready) => {
-          ready.onMessage = (message) => values.push(decodeMessage(message));
-          ready.onClose = (reason) => ends.push(reason);
+        (shaken) => {
+          shaken.onMessage = (message) => values.push(decodeMessage(message));
+          shaken.onClose = (reason) => ends.push(reason);
+          ready.push(shaken);
         },
         (error: Error) => ends.push(error.message),
       );
     },
   );
   listeners.push(listener);
-  return { address: listener.address, port: Number(listener.address.split(":")[2]), errors, values, ends };
+  return {
+    address: listener.address,
+    port: Number(listener.address.split(":")[2]),
+    errors,
+    values,
+    ready,
+    ends,
+  };
 }
 
 async function open(address: string, received: Buffer[] = []): Promise<WebSocket> {
@@ -113,16 +124,17 @@ describe("ws://", () => {
   });
 
   test("a peer that leaves is no fault, one that leaves within a message is", async () => {
-    const { address, ends } = await listen();
+    const { address, ready, ends } = await listen();
     for (const leave of [
       (socket: WebSocket) => socket.close(),
       (socket: WebSocket) => socket.terminate(),
       (socket: WebSocket) => socket.send(count(2n), () => socket.close()),
     ]) {
       const socket = await open(address);
-      send(socket, handshake());
       const before = ends.length;
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      const ready_before = ready.length;
+      send(socket, handshake());
+      await until(() => ready.length > ready_before, "the handshake");
       leave(socket);
       await until(() => ends.length > before, "the end");
     }
@@ -146,7 +158,7 @@ describe("ws://", () => {
   });
 
   test("who says nothing, or what is no HTTP, is dropped", async () => {
-    const { address, port } = await listen(300);
+    const { address, port } = await listen(2_000);
     for (const bytes of ["", "\x00\x01nonsense\r\n\r\n"]) {
       const socket = netConnect(port, "127.0.0.1", () => socket.write(bytes));
       socket.on("error", () => undefined);
@@ -156,7 +168,7 @@ describe("ws://", () => {
     connections.push(connection);
     await handshakeAsConnector(connection);
     // A websocket that is quiet for longer than the handshake may take stays.
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    await new Promise((resolve) => setTimeout(resolve, 2_500));
     expect(connection.pending_bytes).toBe(0);
     const ended = new Promise((resolve) => {
       connection.onClose = resolve;

@@ -177,7 +177,7 @@ describe("rsds scheduler", () => {
 
   test("shows a status page whose figures move, with zero workers at work", async () => {
     const cluster = await scheduler("2026.8.0", ["--zero-workers", "3"]);
-    await cluster.scheduler.waitFor("fleet", () => cluster.scheduler.output.includes("attached"), 20_000);
+    await cluster.scheduler.waitFor("fleet", () => cluster.scheduler.output.includes("attached"), 60_000);
     const base = `http://127.0.0.1:${dashboardPort(cluster)}`;
     const page = await (await fetch(`${base}/status`)).text();
     for (const [, path] of page.matchAll(/(?:src|href)="((?!data:)[^"]+)"/g))

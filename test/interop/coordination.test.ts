@@ -38,7 +38,7 @@ describe.each(ALL_RELEASES)("what clients and tasks of %s coordinate by", (relea
     for (const name of ["a", "b"]) cluster.startWorker({ name });
     const lines = (await cluster.runClient("coordination.py", names)).trim().split("\n");
     outcomes = new Map(lines.map((line) => JSON.parse(line) as Outcome).map((one) => [one.name, one.fault]));
-  }, 180_000);
+  }, 300_000);
 
   afterAll(() => cluster.close());
 

@@ -31,7 +31,7 @@ describe.each(RELEASES)("rsds profile with real clients and workers of %s", (rel
     for (const round of [1, 2]) {
       const out = join(cluster.folder, `profile-${round}`);
       const profiler = profile(cluster, "--out", out);
-      await profiler.waitFor("profiling", () => profiler.output.includes("profiling tcp"), 20_000);
+      await profiler.waitFor("profiling", () => profiler.output.includes("profiling tcp"), 60_000);
       await cluster.runClient("profiled.py");
       expect(await profiler.end("SIGINT")).toBe(130);
       expect(await checkFolder(out)).toContain("0 breaches");

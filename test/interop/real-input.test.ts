@@ -34,12 +34,12 @@ describe.each(ALL_RELEASES)("unmodified clients and workers of %s", (release) =>
     await cluster.startScheduler();
     cluster.startWorker({ name: "one" });
     cluster.startWorker({ name: "two", nanny: true });
-    const printed = await cluster.runClient("acceptance.py", SCENARIOS, 220_000);
+    const printed = await cluster.runClient("acceptance.py", SCENARIOS, 400_000);
     for (const line of printed.split("\n").filter((text) => text.startsWith("{"))) {
       const outcome = JSON.parse(line) as Outcome;
       outcomes.set(outcome.name, outcome);
     }
-  }, 240_000);
+  }, 420_000);
   afterAll(() => cluster.close());
 
   test.each(SCENARIOS)("%s", (name) => {

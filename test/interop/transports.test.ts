@@ -30,7 +30,7 @@ describe.each(RELEASES)("peers of %s", (release) => {
     real.startWorker({ name: "a", args: files("peer") });
     real.startWorker({ name: "b", nanny: true, args: files("peer") });
     expect(await real.runClient("transports.py", ["2", ...CLIENT])).toContain("fine");
-  }, 120_000);
+  }, 240_000);
 
   test.each([
     ["ws", [], []],
@@ -51,7 +51,7 @@ describe.each(RELEASES)("peers of %s", (release) => {
     const stranger = real.startWorker({ name: "stranger", args: files("stranger") });
     const worker = real.startWorker({ name: "a", args: files("peer") });
     const { scheduler } = real;
-    await scheduler.waitFor("refusal", () => scheduler.output.includes("TLS handshake failed"), 30_000);
+    await scheduler.waitFor("refusal", () => scheduler.output.includes("TLS handshake failed"), 60_000);
     await stranger.end();
     expect(await real.runClient("transports.py", ["1", ...CLIENT])).toContain("fine");
     await worker.end();
@@ -59,5 +59,5 @@ describe.each(RELEASES)("peers of %s", (release) => {
     expect(
       lines.filter((line) => !/TLS handshake failed with remote tls:\/\/127\.0\.0\.1/.test(line)),
     ).toEqual([]);
-  }, 120_000);
+  }, 240_000);
 });

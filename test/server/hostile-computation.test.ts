@@ -53,8 +53,9 @@ class Computation {
       python: null,
       limits: {
         ...DEFAULT_PEER_LIMITS,
-        handshake_ms: 300,
-        first_message_ms: 400,
+        // Its own peers must make it on a busy machine, too.
+        handshake_ms: 3_000,
+        first_message_ms: 3_000,
         stream_pending_bytes_max: 4 * MIB,
       },
       log: new ServerLog("rsds.scheduler", (record) => this.lines.push(record)),
@@ -102,10 +103,10 @@ class Computation {
   }
 
   /** The computation went on, and goes on; the log has one line, of that peer alone. */
-  async expectOneLine(line: RegExp, limit_ms = 5_000): Promise<void> {
+  async expectOneLine(line: RegExp, limit_ms = 30_000): Promise<void> {
     await until(() => this.warnings.length > 0, "a line", limit_ms);
     const before = this.finished;
-    await until(() => this.finished >= before + 2, "further results", 15_000);
+    await until(() => this.finished >= before + 2, "further results", 60_000);
     expect(this.warnings, this.warnings.join("\n")).toHaveLength(1);
     expect(this.warnings[0]).toMatch(line);
     expect(this.server.cluster.workers.size).toBe(6);
@@ -239,7 +240,7 @@ describe("a computation goes on, and the peer alone is dropped, when it", () => 
     head.writeBigUInt64LE(2n ** 22n, 8);
     socket.write(head);
     await until(ended);
-    await computation.expectOneLine(/asked for nothing within 400 ms/);
+    await computation.expectOneLine(/asked for nothing within 3000 ms/);
   });
 
   test.each([
@@ -279,14 +280,14 @@ describe("a computation goes on, and the peer alone is dropped, when it", () => 
   test("never speaks", async () => {
     const { ended } = await computation.knock();
     await until(ended);
-    await computation.expectOneLine(/no handshake within 300 ms/);
+    await computation.expectOneLine(/no handshake within 3000 ms/);
   });
 
   test("never asks for anything", async () => {
     const { socket, ended } = await computation.knock();
     for (const chunk of bytes(handshake())) socket.write(chunk);
     await until(ended);
-    await computation.expectOneLine(/asked for nothing within 400 ms/);
+    await computation.expectOneLine(/asked for nothing within 3000 ms/);
   });
 
   test("is a worker that takes tasks, never reads and never answers", async () => {
@@ -317,7 +318,7 @@ describe("a computation goes on, and the peer alone is dropped, when it", () => 
       await until(() => client.pending_bytes === 0 || computation.server.cluster.clients.size === 1);
       await sleep(20);
     }
-    await computation.expectOneLine(/Remove client hostile: .*does not read: \d+/, 20_000);
+    await computation.expectOneLine(/Remove client hostile: .*does not read: \d+/, 60_000);
     await until(() => computation.server.scheduler.books.tasks.live < 2_000, "its tasks are forgotten");
   });
 });

@@ -104,7 +104,7 @@ describe.each(RELEASES)("with graphs of %s that do not unpack", (release) => {
   });
 
   test("a process that hangs is ended after the time without progress", async () => {
-    const pool = poolOf({ python: pythonOf(release), stall_ms_max: 700 });
+    const pool = poolOf({ python: pythonOf(release), stall_ms_max: 3_000 });
     await pool.warmUp();
     const [pid] = pool.pids;
     const error = await failure(unpack(pool, caseOf("hangs")));

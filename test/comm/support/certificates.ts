@@ -20,11 +20,11 @@ interface Settings {
   readonly probe?: Probe;
 }
 
-function optionsOf({ errors = [], handshake_ms = 5_000, pending_bytes_max, probe = new Probe() }: Settings) {
+function optionsOf({ errors = [], handshake_ms = 30_000, pending_bytes_max, probe = new Probe() }: Settings) {
   return {
     probe,
     backlog: 10,
-    connect_ms: 5_000,
+    connect_ms: 30_000,
     handshake_ms,
     ...(pending_bytes_max === undefined ? {} : { pending_bytes_max }),
     onAcceptError: (error: Error) => errors.push(error.message),

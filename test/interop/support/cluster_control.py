@@ -94,11 +94,11 @@ def never(client):
     """The environment has tasks fail that wait for a second."""
     future = client.submit(block, 1, workers=["nobody"], key="nowhere")
     if MODERN:
-        error = future.exception(timeout=20)
+        error = future.exception(timeout=60)
         assert isinstance(error, NoValidWorkerError), repr(error)
         assert error.task == "nowhere" and error.worker_restrictions == {"nobody"}
     else:
-        assert "Error" in type(future.exception(timeout=20)).__name__
+        assert "Error" in type(future.exception(timeout=60)).__name__
 
 
 def words(client):
@@ -109,7 +109,7 @@ def words(client):
         same = other.submit(time.sleep, 4, key="long")
         until(lambda: any(other.processing().values()), "it runs")
         # A client's graphs are taken in their order: the scheduler knows that the other one wants it, too.
-        assert other.submit(sum, [1, 2], key="after").result(timeout=20) == 3
+        assert other.submit(sum, [1, 2], key="after").result(timeout=60) == 3
         client.cancel([future], force=True, reason="enough", msg="it took too long")
         try:
             same.result(timeout=10)
@@ -134,7 +134,7 @@ def _die():
 
 
 def main(address):
-    with Client(address, timeout=20) as client:
+    with Client(address, timeout=60) as client:
         client.wait_for_workers(3, timeout=60)
         for part in (replicas, rebalance, retire, scaling, never, words, killed):
             start = time.time()

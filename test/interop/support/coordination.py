@@ -24,7 +24,7 @@ from dask.distributed import (
     wait,
 )
 
-WAIT_SECONDS = 30
+WAIT_SECONDS = 60
 
 
 def eventually(condition, what):
@@ -51,7 +51,7 @@ def fails():
 
 
 def other_client(client):
-    return Client(client.scheduler.address, timeout=20, set_as_default=False)
+    return Client(client.scheduler.address, timeout=60, set_as_default=False)
 
 
 def queue(client):
@@ -214,7 +214,7 @@ def lock(client):
     wait(client.map(increments_metadata, ["lock"] * 20, pure=False))
     assert client.get_metadata("counter") == 20
     lock = Lock("other")
-    assert lock.acquire(timeout=1)
+    assert lock.acquire(timeout=WAIT_SECONDS)
     assert lock.locked()
     assert not Lock("other").acquire(timeout=0.05)
     assert not Lock("other").acquire(blocking=False)
@@ -226,7 +226,7 @@ def lock_whose_holder_dies(client):
     script = (
         "import sys, time\n"
         "import dask\n"
-        "dask.config.set({'distributed.scheduler.locks.lease-timeout': '1s'})\n"
+        "dask.config.set({'distributed.scheduler.locks.lease-timeout': '3s'})\n"
         "from dask.distributed import Client, Lock\n"
         "client = Client(sys.argv[1])\n"
         "lock = Lock('orphan')\n"
@@ -237,7 +237,7 @@ def lock_whose_holder_dies(client):
     holder = subprocess.Popen([sys.executable, "-c", script, client.scheduler.address], stdout=subprocess.PIPE)
     assert holder.stdout.readline() == b"held\n"
     # Refreshed for as long as it lives.
-    assert not Lock("orphan").acquire(timeout=2)
+    assert not Lock("orphan").acquire(timeout=4)
     holder.kill()
     holder.wait()
     assert Lock("orphan").acquire(timeout=WAIT_SECONDS)
@@ -259,10 +259,10 @@ def semaphore(client):
     sem.register()
     assert max(client.gather(client.map(at_once, [sem] * 10, ["running"] * 10, pure=False))) == 1
     two = Semaphore(max_leases=2, name="two")
-    assert two.acquire(timeout=1) and two.acquire(timeout=1)
+    assert two.acquire(timeout=WAIT_SECONDS) and two.acquire(timeout=WAIT_SECONDS)
     assert not two.acquire(timeout=0.05)
     assert two.get_value() == 2
-    assert two.release() and two.acquire(timeout=1)
+    assert two.release() and two.acquire(timeout=WAIT_SECONDS)
     raises(ValueError, lambda: Semaphore(max_leases=3, name="two").register())
     two.close()
     raises(RuntimeError, two.acquire)
@@ -280,13 +280,13 @@ def multi_lock(client):
     futures = client.map(takes_both, pairs, [0.02] * len(pairs), pure=False)
     assert client.gather(futures) == pairs
     held = MultiLock(["x", "y"])
-    assert held.acquire(timeout=1)
+    assert held.acquire(timeout=WAIT_SECONDS)
     assert not MultiLock(["y", "z"]).acquire(timeout=0.05)
     some = MultiLock(["x", "y", "z"])
     assert some.acquire(num_locks=1, timeout=1)
     some.release()
     held.release()
-    assert MultiLock(["y", "z"]).acquire(timeout=1)
+    assert MultiLock(["y", "z"]).acquire(timeout=WAIT_SECONDS)
 
 
 def waits_for(name):
@@ -356,7 +356,7 @@ def pubsub(client):
 
 
 def main(address, *names):
-    with Client(address, timeout=20) as client:
+    with Client(address, timeout=60) as client:
         client.wait_for_workers(2, timeout=WAIT_SECONDS)
         for name in names:
             before = time.monotonic()

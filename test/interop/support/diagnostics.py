@@ -117,7 +117,7 @@ def dump(client):
 
 
 def main(address):
-    with Client(address, timeout=20) as client:
+    with Client(address, timeout=60) as client:
         client.wait_for_workers(2, timeout=60)
         for part in (task_stream, report, metadata, memory, running, story, dump):
             part(client)

@@ -34,7 +34,7 @@ def expect_error(client, statement, *texts):
 
 
 def main(address):
-    with Client(address, timeout=20) as client, Client(address, timeout=20, set_as_default=False) as other:
+    with Client(address, timeout=60) as client, Client(address, timeout=60, set_as_default=False) as other:
         client.wait_for_workers(1, timeout=WAIT_SECONDS)
         running = other.map(inc, range(500))
         expect_error(client, "raise ValueError('not in this environment')", "Error during deserialization", "not in this")

@@ -23,7 +23,7 @@ def add(*xs):
 
 
 def main(address, name, afterwards):
-    with Client(address, timeout=20) as client:
+    with Client(address, timeout=60) as client:
         client.wait_for_workers(2, timeout=WAIT_SECONDS)
         workers = client.scheduler_info()["workers"]
         (victim,) = [where for where, about in workers.items() if about["name"] == name]

@@ -124,7 +124,7 @@ def from_two_clients(client):
 
     def one(seed):
         try:
-            with Client(client.scheduler.address, timeout=20, set_as_default=False) as other:
+            with Client(client.scheduler.address, timeout=60, set_as_default=False) as other:
                 lazy, frame = frame_of(seed)
                 total = other.compute(lazy.shuffle("k").x.sum())
                 np.testing.assert_allclose(total.result(timeout=WAIT_SECONDS), frame.x.sum())
@@ -206,7 +206,7 @@ def worker_killed_among_outputs(client):
 
 
 def main(address, *names):
-    with Client(address, timeout=20) as client:
+    with Client(address, timeout=60) as client:
         client.wait_for_workers(2, timeout=WAIT_SECONDS)
         for name in names:
             before = time.monotonic()

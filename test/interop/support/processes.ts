@@ -13,7 +13,7 @@ const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
 const SUPPORT = fileURLToPath(new URL(".", import.meta.url));
 const RSDS = join(ROOT, "dist", "src", "cli", "main.js");
 const OUTPUT_CHARACTERS_MAX = 200_000;
-const END_MS_MAX = 5000;
+const END_MS_MAX = 30_000;
 
 /** A program of the environment that `npm run venvs` makes for this release. */
 function venvProgram(release: string, name: string): string {
@@ -165,7 +165,7 @@ export class RealCluster {
       address = text.trimEnd().endsWith("}") ? (JSON.parse(text) as { address: string }).address : "";
       return address !== "";
     };
-    await this.#scheduler.waitFor("listening", isUp, 30_000);
+    await this.#scheduler.waitFor("listening", isUp, 60_000);
     this.address = address;
   }
 

@@ -130,7 +130,7 @@ def modules(client):
 
 
 def main(address):
-    with Client(address, timeout=20) as client:
+    with Client(address, timeout=60) as client:
         client.wait_for_workers(2, timeout=60)
         for part in (functions, state, plugins, feeds, modules):
             part(client)

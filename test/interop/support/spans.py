@@ -171,7 +171,7 @@ def plugins(client):
 
 
 def main(address):
-    with Client(address, timeout=20) as client:
+    with Client(address, timeout=60) as client:
         client.wait_for_workers(2, timeout=60)
         for part in (on_workers, nested, figures, default, tags, from_tasks, plugins):
             part(client)

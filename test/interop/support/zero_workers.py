@@ -14,7 +14,7 @@ def inc(x):
 
 
 def main(address, workers, tasks):
-    with Client(address, timeout=20) as client:
+    with Client(address, timeout=60) as client:
         client.wait_for_workers(int(workers), timeout=60)
         futures = client.map(inc, range(int(tasks)))
         merged = client.submit(sum, futures)

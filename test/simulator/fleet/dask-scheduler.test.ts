@@ -58,7 +58,7 @@ async function startScheduler(version: string): Promise<string> {
 
 /** Runs a client's script to its end; what it printed as JSON. */
 async function runClient(version: string, address: string, script: string): Promise<unknown> {
-  const source = `import json, warnings\nwarnings.simplefilter("error")\nfrom distributed import Client, wait\nclient = Client("${address}", timeout=20)\n${script}\nclient.close()`;
+  const source = `import json, warnings\nwarnings.simplefilter("error")\nfrom distributed import Client, wait\nclient = Client("${address}", timeout=60)\n${script}\nclient.close()`;
   const child = spawn(python(version), ["-c", source], { stdio: ["ignore", "pipe", "pipe"] });
   processes.push(child);
   let out = "";
