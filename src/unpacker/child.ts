@@ -19,7 +19,7 @@ export interface ChildJob {
 
 export interface ChildOptions {
   readonly python: string;
-  /** Modules that are imported in the background at start. */
+  /** Modules that are imported while nothing is asked for. */
   readonly preload: readonly string[];
   /** From spawn to hello. */
   readonly start_ms_max: number;

@@ -18,7 +18,7 @@ export interface UnpackerOptions {
   readonly size_max?: number;
   /** Processes beyond {@link PREPARED_MAX} end when they had nothing to do for so long. Default 1 minute. */
   readonly spare_ms_max?: number;
-  /** Modules imported in the background at start. Default numpy, pandas, pyarrow. */
+  /** Modules imported while nothing is asked for, one after the other. Default numpy, pyarrow, pandas. */
   readonly preload?: readonly string[];
   readonly start_ms_max?: number;
   /** A graph without any progress for so long ends its process. Default 5 minutes. */
@@ -88,7 +88,7 @@ export class UnpackerPool {
       python: resolvePython(options.python, process.env),
       size_max: options.size_max ?? 4,
       spare_ms_max: options.spare_ms_max ?? 60_000,
-      preload: options.preload ?? ["numpy", "pandas", "pyarrow"],
+      preload: options.preload ?? ["numpy", "pyarrow", "pandas"],
       start_ms_max: options.start_ms_max ?? 120_000,
       stall_ms_max: options.stall_ms_max ?? 300_000,
       onLine: options.onLine ?? (() => undefined),

@@ -11,7 +11,7 @@ import { type Case, makeCases, pythonOf, RELEASES, unpack } from "./support/case
 const { PYTHON = "python3" } = process.env;
 const pools: UnpackerPool[] = [];
 
-/** A pool without the background imports, which these tests do not need. */
+/** A pool without the imports ahead of need, which these tests do not need. */
 function poolOf(options: UnpackerOptions): UnpackerPool {
   const pool = new UnpackerPool({ size_max: 1, preload: [], ...options });
   pools.push(pool);
@@ -137,6 +137,16 @@ describe.each(RELEASES)("with graphs of %s that do not unpack", (release) => {
       await Promise.all([first, second]);
     } finally {
       rmSync(folder, { recursive: true });
+    }
+  });
+
+  test("graphs that come while libraries are imported ahead of need open as ever", async () => {
+    for (let i = 0; i < 4; i++) {
+      const pool = poolOf({ python: pythonOf(release), preload: ["numpy", "pyarrow", "pandas", "nowhere"] });
+      await pool.warmUp();
+      await new Promise((resolve) => setTimeout(resolve, 100 * i));
+      for (const name of ["submit", "groupby", "submit"]) await unpack(pool, caseOf(name));
+      await pool.close();
     }
   });
 

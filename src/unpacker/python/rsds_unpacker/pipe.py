@@ -1,6 +1,7 @@
 """The pipe to the scheduler: u32 length, a msgpack map, then raw sections whose lengths the map names."""
 
 import os
+import select
 import struct
 
 LENGTH = struct.Struct("<I")
@@ -51,6 +52,11 @@ class Pipe:
                 raise EOFError("the scheduler closed the pipe")
             view = view[count:]
         return data
+
+    def has_input(self):
+        """Whether a message, or a part of one, waits to be read. At the end of the pipe, too."""
+        # Messages are answered one at a time, so the reader has nothing in its buffer but what came with the last one.
+        return bool(select.select([self._reader], [], [], 0)[0])
 
     def read(self):
         """The next message and its sections; None at the end of the pipe."""

@@ -1,63 +1,28 @@
-"""Imports the large libraries in the background: a first dataframe graph would otherwise wait seconds."""
+"""Imports the large libraries ahead of need: a first dataframe graph would otherwise wait seconds."""
 
 import importlib
 import sys
-import threading
-import time
-
-PAUSE_SECONDS_MAX = 5.0
 
 
 class Preloader:
-    """Imports in a thread of its own, which steps aside while a graph is being opened.
+    """Imports one library at a time, between requests, in the thread that opens graphs.
 
-    Each import of a submodule passes `find_spec`; there the thread waits until the graph is done. It does not
-    wait while the main thread is importing something itself, which may need a lock that this thread holds.
+    Not in a thread of its own: where two threads import libraries that import one another, Python breaks the deadlock by
+    handing out a half-made module, and the graph at hand fails. A graph that comes meanwhile waits for one library.
     """
 
     def __init__(self, names):
-        self._names = names
-        self._idle = threading.Event()
-        self._idle.set()
-        self._main = threading.main_thread().ident
-        self._thread = threading.Thread(target=self._run, name="rsds-preload", daemon=True)
-        self.done = False
+        self._names = list(names)
 
-    def start(self):
-        sys.meta_path.insert(0, self)
-        self._thread.start()
+    @property
+    def done(self):
+        return not self._names
 
-    def busy(self):
-        self._idle.clear()
-
-    def idle(self):
-        self._idle.set()
-
-    def find_spec(self, name, path=None, target=None):
-        if threading.get_ident() == self._thread.ident:
-            # Bounded: the main thread may wait for a third thread that waits for this one's import.
-            until = time.monotonic() + PAUSE_SECONDS_MAX
-            while not self._idle.is_set() and not self._main_imports() and time.monotonic() < until:
-                self._idle.wait(0.005)
-        return None
-
-    def _main_imports(self):
-        frame = sys._current_frames().get(self._main)
-        while frame is not None:
-            if frame.f_code.co_filename.startswith("<frozen importlib"):
-                return True
-            frame = frame.f_back
-        return False
-
-    def _run(self):
-        for name in self._names:
-            # Holds no import lock here, so it can wait as long as the graph takes.
-            self._idle.wait()
-            try:
-                importlib.import_module(name)
-            except Exception as error:
-                # Not installed, or broken in this environment: a graph that needs it will say so itself.
-                if not isinstance(error, ImportError):
-                    print(f"rsds unpacker: import {name}: {error!r}", file=sys.stderr)
-        sys.meta_path.remove(self)
-        self.done = True
+    def step(self):
+        name = self._names.pop(0)
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            # Not installed, or broken in this environment: a graph that needs it will say so itself.
+            if not isinstance(error, ImportError):
+                print(f"rsds unpacker: import {name}: {error!r}", file=sys.stderr)

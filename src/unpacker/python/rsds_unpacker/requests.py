@@ -24,8 +24,7 @@ class Requests:
     def __init__(self, pipe, preload):
         self._pipe = pipe
         self._packb = pipe._packb
-        self._preloader = Preloader(preload) if preload else None
-        self._frozen_after_preload = self._preloader is None
+        self._preloader = Preloader(preload)
         self._tasks_since_collect = 0
         self._imported = 0
         try:
@@ -36,22 +35,19 @@ class Requests:
             self.kinds = ["hlg", "packed"] if early.UNPACKS else ["hlg"]
 
     def serve(self):
-        if self._preloader is not None:
-            self._preloader.start()
         handlers = {
             "unpack": self._unpack,
             "exception": self._exception,
             "shuffle": self._shuffle,
             "ping": lambda head, _: self._pipe.write({"op": "pong", "id": head["id"]}),
         }
+        self._preload()
         while (message := self._pipe.read()) is not None:
             head, sections = message
             handler = handlers.get(head["op"])
             if handler is None:
                 # "cancel" or "order" of a graph that failed here meanwhile: its answer is out already.
                 continue
-            if self._preloader is not None:
-                self._preloader.busy()
             try:
                 handler(head, sections)
             except EOFError:
@@ -59,20 +55,25 @@ class Requests:
             except BaseException as error:
                 # Also SystemExit and the like: a graph is user code and must not end this loop.
                 self._send_error(head["id"], error)
-            if self._preloader is not None:
-                self._preloader.idle()
             del message, head, sections
             self._tidy()
+            self._preload()
 
     def _tidy(self):
         """Between graphs: what the thresholds put off."""
-        if self._preloader is not None and self._preloader.done and not self._frozen_after_preload:
-            self._frozen_after_preload = True
-            gc.collect()
-            gc.freeze()
-        elif self._tasks_since_collect >= COLLECT_AFTER_TASKS:
+        if self._tasks_since_collect >= COLLECT_AFTER_TASKS:
             self._tasks_since_collect = 0
             gc.collect()
+
+    def _preload(self):
+        """While nothing is asked for."""
+        if self._preloader.done:
+            return
+        while not self._preloader.done and not self._pipe.has_input():
+            self._preloader.step()
+        if self._preloader.done:
+            gc.collect()
+            gc.freeze()
 
     def _send_error(self, request_id, error):
         if not isinstance(error, Exception):
