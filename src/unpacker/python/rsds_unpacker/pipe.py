@@ -53,10 +53,10 @@ class Pipe:
             view = view[count:]
         return data
 
-    def has_input(self):
-        """Whether a message, or a part of one, waits to be read. At the end of the pipe, too."""
+    def has_input(self, seconds):
+        """Whether a message, or a part of one, or the end of the pipe waits to be read, or does within that time."""
         # Messages are answered one at a time, so the reader has nothing in its buffer but what came with the last one.
-        return bool(select.select([self._reader], [], [], 0)[0])
+        return bool(select.select([self._reader], [], [], seconds)[0])
 
     def read(self):
         """The next message and its sections; None at the end of the pipe."""

@@ -18,6 +18,8 @@ from .specs import SpecPickler
 CHUNK_TASKS = (250, 500, 1000, 2000)
 CHUNK_BYTES_MAX = 8 << 20
 COLLECT_AFTER_TASKS = 10_000
+# Without a request, until the next library is imported.
+QUIET_SECONDS = 0.4
 
 
 class Requests:
@@ -66,10 +68,10 @@ class Requests:
             gc.collect()
 
     def _preload(self):
-        """While nothing is asked for."""
+        """While nothing is asked for: a client's graphs mostly come one soon after another."""
         if self._preloader.done:
             return
-        while not self._preloader.done and not self._pipe.has_input():
+        while not self._preloader.done and not self._pipe.has_input(QUIET_SECONDS):
             self._preloader.step()
         if self._preloader.done:
             gc.collect()
