@@ -6,25 +6,14 @@
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { machineFacts, machineLine } from "./bench/baselines.mjs";
 import { checkNames } from "./bench/cases.mjs";
 import { neededPython } from "./bench/dask.mjs";
-import {
-  end,
-  nextLine,
-  rsdsBin,
-  rsdsJson,
-  said,
-  start,
-  startClient,
-  startScheduler,
-  startWorkers,
-} from "./bench/processes.mjs";
+import { rsdsJson } from "./bench/processes.mjs";
+import { RecordedCluster } from "./bench/recorded-cluster.mjs";
 import { renderTable } from "./bench/report.mjs";
 
-const CLIENT = fileURLToPath(new URL("bench/replay_client.py", import.meta.url));
 const CASES = ["merge", "groupby", "array"];
 const WORKERS = 2;
 
@@ -42,38 +31,17 @@ const { values } = parseArgs({
 const python = neededPython(values.python);
 checkNames(values.only, CASES);
 
-/** One run of a case, recorded: the client's seconds and the recording's header. */
-async function recorded(address, client, name, file) {
-  const recorder = start(process.execPath, [rsdsBin(), "record", address, "--out", file, "--json"]);
-  await said(recorder, "recording tcp", "rsds record");
-  client.child.stdin.write(`${name}\n`);
-  const { wall_s } = JSON.parse(await nextLine(client, "the client"));
-  recorder.child.kill("SIGINT");
-  const { stdout, stderr } = await recorder.ended;
-  if (stdout === "") throw new Error(`rsds record: ${stderr}`);
-  return { wall_s, header: JSON.parse(stdout) };
-}
-
 async function measure(folder) {
-  const here = ["--host", "127.0.0.1", "--port", "0", "--dashboard-address", ":0"];
-  const scheduler = await startScheduler([
-    ...[process.execPath, rsdsBin(), "scheduler", ...here],
-    ...["--python", python, "--scheduler", values.policy],
-  ]);
-  const started = [scheduler];
+  const cluster = new RecordedCluster();
   const rows = [];
   try {
-    const { address } = scheduler;
-    started.unshift(...(await startWorkers(address, python, WORKERS)));
-    const client = startClient(python, [CLIENT, address]);
-    started.unshift(client);
+    await cluster.start({ policy: values.policy, python, workers: WORKERS });
     for (const name of values.only) {
       // The first run imports what the graph needs.
-      client.child.stdin.write(`${name}\n`);
-      await nextLine(client, "the client");
+      await cluster.run(name);
       for (let i = 1; i <= Number(values.repeat); i++) {
         const file = join(folder, `${name}-${i}.jsonl.gz`);
-        const { wall_s, header } = await recorded(address, client, name, file);
+        const { wall_s, header } = await cluster.record(name, file);
         const { makespan_s, bytes_moved } = await rsdsJson(["simulate", "--workload", file]);
         const row = { name, tasks: header.tasks, wall_s, real_s: header.makespan_s };
         const off = makespan_s.median / row.real_s - 1;
@@ -87,11 +55,9 @@ async function measure(folder) {
         process.stderr.write(`  ${name}: ${row.real_s} s, replayed ${makespan_s.median} s\n`);
       }
     }
-    client.child.stdin.end();
-    await client.ended;
     return rows;
   } finally {
-    for (const process of started) await end(process);
+    await cluster.end();
   }
 }
 

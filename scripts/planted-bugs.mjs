@@ -14,8 +14,8 @@ const BUGS = {
   "a lost release: of several holders only the last is told to drop a result": [
     [
       "src/core/transitions.ts",
-      "      this.#freeKeys(this.books.worker(replicas.owner[record]!), task);\n",
-      "      if (record === replicas.first_of_task[task]! && next === NONE) this.#freeKeys(this.books.worker(replicas.owner[record]!), task);\n",
+      '      if (worker.status !== "closed") this.outbox.freeReplica(worker.id, task);\n',
+      '      if (worker.status !== "closed" && record === replicas.first_of_task[task]! && next === NONE) this.outbox.freeReplica(worker.id, task);\n',
     ],
   ],
   "a stale run_id is accepted": [

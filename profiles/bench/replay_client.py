@@ -35,7 +35,37 @@ def array():
     return (x + x.T).std(axis=0).sum()
 
 
-CASES = {make.__name__: make for make in (merge, groupby, array)}
+def sleep(i, seconds):
+    time.sleep(seconds)
+    return i
+
+
+def pause(seconds, *inputs):
+    return delayed(sleep, pure=False)(inputs, seconds)
+
+
+def even():
+    """Twenty-four tasks of a quarter of a second, and one that needs all of them."""
+    return delayed(len, pure=False)([pause(0.25) for _ in range(24)])
+
+
+def uneven():
+    """Twenty-four short tasks and four long ones in their midst."""
+    return delayed(len, pure=False)([pause(1 if i % 7 == 3 else 0.1) for i in range(28)])
+
+
+def chains():
+    """Six chains of five tasks."""
+    ends = []
+    for _ in range(6):
+        link = pause(0.2)
+        for _ in range(4):
+            link = pause(0.2, link)
+        ends.append(link)
+    return delayed(len, pure=False)(ends)
+
+
+CASES = {make.__name__: make for make in (merge, groupby, array, even, uneven, chains)}
 
 
 def main(address):
