@@ -9,7 +9,7 @@ import { keyList } from "./wire-shapes.ts";
 
 /** As often the asker's being there is looked at, while its stream has not caught up with its request. */
 const FLUSH_CHECK_MS = 30_000;
-/** Flushes that nobody has asked for yet. */
+/** Flushes that are remembered: 2024's clients ask for one once for each dataset that they publish in one go. */
 const FLUSHED_MAX = 10_000;
 
 interface Dataset {
@@ -28,7 +28,7 @@ export class Datasets {
   readonly #machine: Machine;
   readonly #by_name = new Map<string, Dataset>();
   readonly #flushed = new Set<string>();
-  readonly #awaited = new Map<string, () => void>();
+  readonly #awaited = new Map<string, Set<() => void>>();
 
   constructor(cluster: Cluster, machine: Machine) {
     this.#machine = machine;
@@ -71,14 +71,12 @@ export class Datasets {
 
   /** The client's stream has got as far as its `publish_flush_batched_send` of this uid. */
   flush(uid: string): void {
-    const proceed = this.#awaited.get(uid);
-    if (proceed !== undefined) {
-      this.#awaited.delete(uid);
-      proceed();
-      return;
-    }
-    if (this.#flushed.size >= FLUSHED_MAX) this.#flushed.clear();
     this.#flushed.add(uid);
+    const [oldest] = this.#flushed.size > FLUSHED_MAX ? this.#flushed : [];
+    if (oldest !== undefined) this.#flushed.delete(oldest);
+    const waiting = this.#awaited.get(uid);
+    this.#awaited.delete(uid);
+    for (const proceed of waiting ?? []) proceed();
   }
 
   /**
@@ -86,19 +84,23 @@ export class Datasets {
    * Rejects once the client is gone.
    */
   async flushed(uid: string, client: string | null): Promise<void> {
-    if (this.#flushed.delete(uid)) return;
+    if (this.#flushed.has(uid)) return;
+    const waiting = this.#awaited.get(uid) ?? new Set();
+    this.#awaited.set(uid, waiting);
     await new Promise<void>((resolve, reject) => {
+      const proceed = (): void => {
+        this.#machine.cancel(timer);
+        resolve();
+      };
       const timer = this.#machine.every(FLUSH_CHECK_MS, () => {
         if (client === null || this.#cluster.clients.has(client)) return;
         this.#machine.cancel(timer);
-        this.#awaited.delete(uid);
+        waiting.delete(proceed);
+        if (waiting.size === 0) this.#awaited.delete(uid);
         reject(new PythonError("TimeoutError", `client ${client} is gone`));
       });
       timer.unref();
-      this.#awaited.set(uid, () => {
-        this.#machine.cancel(timer);
-        resolve();
-      });
+      waiting.add(proceed);
     });
   }
 

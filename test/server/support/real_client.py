@@ -57,6 +57,10 @@ async def data(client):
     await raises(KeyError, client.publish_dataset(ds=futures), "already exists")
     await client.unpublish_dataset("ds")
     assert list(await client.list_datasets()) == []
+    await asyncio.wait_for(client.publish_dataset(one=futures[0], two=futures[1]), 10)
+    assert list(await client.list_datasets()) == ["one", "two"]
+    for name in ("one", "two"):
+        await client.unpublish_dataset(name)
     await client.cancel(named["x"])
     assert named["x"].status == "cancelled"
     del futures, named, direct
