@@ -114,6 +114,8 @@ export class FrameReader {
   #held_end = 0;
   /** Size of the first held message once its lengths are in, else 0: a peer may announce millions of frames. */
   #held_size = 0;
+  /** Bytes that the message announces which begins in the present chunk and does not end in it; 0: none. */
+  #announced = 0;
   #paused = false;
   #closed = false;
   #delivering = false;
@@ -184,6 +186,7 @@ export class FrameReader {
   }
 
   #consume(chunk: Buffer, transient: boolean): void {
+    this.#announced = 0;
     let position = 0;
     while (!this.#stopped() && this.#held_end > this.#held_start) {
       const need = this.#missing();
@@ -192,16 +195,7 @@ export class FrameReader {
       position += this.#hold(chunk, position, Math.min(chunk.length, position + need));
     }
     if (!this.#stopped()) position = this.#deliver(chunk, position, transient);
-    if (!this.#closed && position < chunk.length) {
-      if (this.#held_end === this.#held_start)
-        this.#grow(chunk.length - position, this.#sizeAt(chunk, position));
-      this.#hold(chunk, position, chunk.length);
-    }
-  }
-
-  /** Bytes that the message at `position` announces, as far as the chunk tells (see messageBytes). */
-  #sizeAt(chunk: Buffer, position: number): number {
-    return this.#stopped() ? 0 : messageBytes(chunk, position, chunk.length, this.limits);
+    if (!this.#closed && position < chunk.length) this.#hold(chunk, position, chunk.length);
   }
 
   #stopped(): boolean {
@@ -213,7 +207,10 @@ export class FrameReader {
     let position = start;
     while (!this.#stopped() && position < chunk.length) {
       const size = messageBytes(chunk, position, chunk.length, this.limits);
-      if (size > chunk.length - position) break;
+      if (size > chunk.length - position) {
+        this.#announced = size;
+        break;
+      }
       const ends = frameEnds(chunk, position);
       const message = new FramedMessage(chunk, position, ends, transient);
       position += size;
@@ -254,9 +251,10 @@ export class FrameReader {
     return count;
   }
 
-  /** Room for `count` bytes more, and for as many of the `promised` ones as a peer is trusted with. */
-  #grow(count: number, promised = this.#promised()): void {
+  /** Room for `count` bytes more, and for as many of those that the message announces as a peer is trusted with. */
+  #grow(count: number): void {
     const held = this.#held_end - this.#held_start;
+    const promised = held === 0 ? this.#announced : this.#promised();
     const need = held + count;
     if (need <= this.#held.length && this.#held_start >= this.#held.length / 2) {
       this.#held.copyWithin(0, this.#held_start, this.#held_end);
