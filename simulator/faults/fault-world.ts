@@ -78,7 +78,7 @@ export class FaultWorld {
       limits: DEFAULT_PEER_LIMITS,
       settings: { ...DEFAULT_SERVER_SETTINGS, allowed_failures: plan.allowed_failures },
       log: new ServerLog(
-        "rsds.scheduler",
+        "distributed.scheduler",
         ({ text }) => this.#logged(text),
         () => this.machine.wall_ms(),
       ),

@@ -73,7 +73,7 @@ export class WireRunner implements Runner {
       seed: options.seed,
       python: null,
       limits: DEFAULT_PEER_LIMITS,
-      log: new ServerLog("rsds.scheduler", ({ level, text }) => {
+      log: new ServerLog("distributed.scheduler", ({ level, text }) => {
         if (level === "WARNING" || level === "ERROR") log(text);
       }),
       version,

@@ -264,8 +264,11 @@ const DECODERS: Readonly<Record<string, (core: Scheduler, given: readonly Plain[
 /** The names that a log may hold. */
 export const REPLAYED_NAMES: readonly string[] = [...Object.keys(DECODERS), "graph", "recycled"];
 
-function factsOf([address, host, alias, threads, resources]: readonly Plain[]): WorkerFacts {
+function factsOf([address, host, alias, threads, resources, ...rest]: readonly Plain[]): WorkerFacts {
+  // Behind them the answer, its id. Logs from when limits decided nothing have none before it.
+  const memory_limit_bytes = rest.length > 1 ? Number(rest[0]) : 0;
   return {
+    memory_limit_bytes,
     ...{ address: String(address), host: String(host), alias: String(alias), threads: Number(threads) },
     resources: new Map(resources as readonly [string, number][]),
   };

@@ -9,7 +9,7 @@ export interface LogOptions {
   readonly stream: LogStream;
   /** The least level that is shown. All levels are kept for `get_logs`. */
   readonly level: LogLevel;
-  /** Dask's name of the part that speaks, in our family: `rsds.scheduler`. */
+  /** Dask's name of the part that speaks: `distributed.scheduler`. */
   readonly logger: string;
   /** How many lines are kept; absent: Dask's default. */
   readonly records_max?: number;

@@ -52,7 +52,8 @@ export async function schedulerMain(
   const log = createLog({
     stream: stderr,
     level: LOG_LEVELS.find((level) => level === log_level) ?? "INFO",
-    logger: "rsds.scheduler",
+    // Dask's name: filters, dashboards and readers of `get_scheduler_logs` look for it.
+    logger: "distributed.scheduler",
     records_max: log_length,
   });
   const files = new OwnFiles();

@@ -83,7 +83,9 @@ export function connecting(
 ): Promise<Connection> {
   return new Promise((resolve, reject) => {
     const { connect_ms, cut, late } = limit;
-    const timer = setTimeout(() => socket.destroy(new Error(`${late} within ${connect_ms} ms`)), connect_ms);
+    // As the system says it of a connection that nobody answers: whoever connects tells errors apart by their code.
+    const late_error = Object.assign(new Error(`${late} within ${connect_ms} ms`), { code: "ETIMEDOUT" });
+    const timer = setTimeout(() => socket.destroy(late_error), connect_ms);
     socket.once("error", reject);
     socket.once("close", () => {
       clearTimeout(timer);

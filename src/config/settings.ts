@@ -91,6 +91,7 @@ export const KEYS = {
   rebalance_recipient_max: "distributed.worker.memory.rebalance.recipient-max",
   rebalance_gap: "distributed.worker.memory.rebalance.sender-recipient-gap",
   recent_to_old: "distributed.worker.memory.recent-to-old-time",
+  terminate: "distributed.worker.memory.terminate",
 } as const;
 
 const LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"];
@@ -146,7 +147,7 @@ function serverSettings(from: Values): Omit<ServerSettings, "tls" | "require_enc
 }
 
 function memorySettings(from: Values): ServerSettings["memory"] {
-  const { manager, rebalance, scaling, old_ms } = DEFAULTS.memory;
+  const { manager, rebalance, scaling, old_ms, terminate } = DEFAULTS.memory;
   return {
     manager: {
       start: from.flag(KEYS.manager_start) ?? manager.start,
@@ -165,6 +166,7 @@ function memorySettings(from: Values): ServerSettings["memory"] {
       unknown_task_ms: from.time(KEYS.unknown_task, scaling.unknown_task_ms),
     },
     old_ms: from.time(KEYS.recent_to_old, old_ms),
+    terminate: from.hasShare(KEYS.terminate, terminate),
   };
 }
 

@@ -100,6 +100,13 @@ export class Values {
     throw wrong(key, value, "a number from 0 to 1");
   }
 
+  /** Whether a share is given; false, null and 0 are none. */
+  hasShare(key: string, absent: boolean): boolean {
+    const value = lookUp(this.#config, key);
+    if (value === undefined) return absent;
+    return value !== null && value !== false && this.share(key, 0) > 0;
+  }
+
   measure(key: string, absent: keyof MemoryState): keyof MemoryState {
     const value = lookUp(this.#config, key) ?? absent;
     const measure = MEMORY_MEASURES.find((known) => known === value);

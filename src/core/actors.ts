@@ -1,6 +1,7 @@
 import { NONE, type TaskId, type WorkerId } from "../base/ids.ts";
 import type { PlacementSink } from "../schedulers/policy.ts";
-import type { Books } from "./books.ts";
+import type { Books, TaskError } from "./books.ts";
+import type { WorkerBook } from "./worker-book.ts";
 
 /**
  * Places the actors among ready tasks, each on the worker with the fewest (as Dask's `worker_objective`): they stay for
@@ -52,4 +53,16 @@ function best(workers: ArrayLike<WorkerId>, actors: Int32Array, books: Books): W
 
 function running(books: Books): Int32Array {
   return books.running.items.subarray(0, books.running.length);
+}
+
+/** Dask's error for an actor whose worker is gone. */
+export function actorLost(task: TaskId, worker: WorkerBook, exception: unknown): TaskError {
+  return {
+    blame: task,
+    exception,
+    traceback: null,
+    exception_text: "RuntimeError('Worker holding Actor was lost')",
+    traceback_text: "",
+    worker: worker.address,
+  };
 }

@@ -55,6 +55,9 @@ export class Books {
   /** Which worker will fetch what, and for how many of its tasks (`needs_what`). */
   readonly needs = new Relation();
   readonly workers: (WorkerBook | null)[] = [];
+  /** The sum of all workers' `nbytes`, and the least memory limit among them. */
+  held_bytes = 0;
+  memory_limit_min_bytes = Number.POSITIVE_INFINITY;
   readonly clients: (string | null)[] = [];
   readonly restrictions = new Map<TaskId, Restrictions>();
   readonly errors = new Map<TaskId, TaskError>();
@@ -217,6 +220,7 @@ export class Books {
     this.workers[id] = worker;
     this.replicas.addOwner(id);
     this.needs.addOwner(id);
+    this.memory_limit_min_bytes = Math.min(this.memory_limit_min_bytes, worker.memory_limit_bytes);
     this.watch?.workerJoined(id, worker.threads);
     return worker;
   }
@@ -226,6 +230,11 @@ export class Books {
     worker.status = "closed";
     this.updateLoad(worker);
     this.workers[worker.id] = null;
+    if (worker.memory_limit_bytes === this.memory_limit_min_bytes)
+      this.memory_limit_min_bytes = this.workers.reduce(
+        (least, other) => Math.min(least, other?.memory_limit_bytes ?? least),
+        Number.POSITIVE_INFINITY,
+      );
     this.watch?.workerLeft(worker.id);
     const host = this.#hosts.get(worker.host)!;
     if (--host.workers === 0) {
@@ -348,7 +357,9 @@ export class Books {
   /** Books a replica that is not booked yet. */
   addReplica(task: TaskId, worker: WorkerBook): void {
     this.replicas.add(task, worker.id);
-    worker.nbytes += Math.max(0, this.tasks.nbytes[task]!);
+    const nbytes = Math.max(0, this.tasks.nbytes[task]!);
+    worker.nbytes += nbytes;
+    this.held_bytes += nbytes;
     if (this.needs.first_of_task[task] !== NONE) {
       const need = this.needs.find(task, worker.id);
       if (need !== NONE) {
@@ -366,7 +377,9 @@ export class Books {
     const task = this.replicas.task[record]!;
     const worker = this.workers[this.replicas.owner[record]!]!;
     this.replicas.remove(record);
-    worker.nbytes -= Math.max(0, this.tasks.nbytes[task]!);
+    const nbytes = Math.max(0, this.tasks.nbytes[task]!);
+    worker.nbytes -= nbytes;
+    this.held_bytes -= nbytes;
     if (this.tasks.waiters[task] === 0) return;
     let needed = 0;
     const { edges, tasks } = this;
@@ -386,8 +399,10 @@ export class Books {
     this.tasks.nbytes[task] = nbytes;
     if (difference === 0) return;
     const replicas = this.replicas;
-    for (let r = replicas.first_of_task[task]!; r !== NONE; r = replicas.next_of_task[r]!)
+    for (let r = replicas.first_of_task[task]!; r !== NONE; r = replicas.next_of_task[r]!) {
       this.workers[replicas.owner[r]!]!.nbytes += difference;
+      this.held_bytes += difference;
+    }
   }
 
   // ---- ClusterView (schedulers/policy.ts)
@@ -486,7 +501,13 @@ export class Books {
     const flags = this.tasks.flags[task]!;
     if (flags & (FLAG_PINNED | FLAG_ACTOR | FLAG_LONG_RUNNING)) return false;
     if (this.tasks.state[task] !== PROCESSING || this.steals.has(task)) return false;
-    return (flags & FLAG_RESTRICTED) === 0 || this.#allows(task, this.workers[thief]!);
+    return (flags & FLAG_RESTRICTED) === 0 || this.#mayMoveTo(task, this.workers[thief]!);
+  }
+
+  /** A loose restriction says where the task is best placed, and gives way to load: as in Dask it does not hold for steals. */
+  #mayMoveTo(task: TaskId, thief: WorkerBook): boolean {
+    const restrictions = this.restrictions.get(task)!;
+    return restrictions.loose ? hasResources(thief, restrictions) : this.#allows(task, thief);
   }
 
   candidates(task: TaskId): readonly WorkerId[] | null {

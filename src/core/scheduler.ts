@@ -2,14 +2,16 @@ import { type ClientId, NONE, type TaskId, type WorkerId } from "../base/ids.ts"
 import type { PlacementSink, Policy, StealSink } from "../schedulers/policy.ts";
 import { PHASE } from "../trace/phases.ts";
 import { Probe } from "../trace/tracer.ts";
-import { placeActors } from "./actors.ts";
+import { actorLost, placeActors } from "./actors.ts";
 import { Books, type Restrictions, type TaskError } from "./books.ts";
 import { cancelKey } from "./cancel.ts";
 import { GraphBuilder } from "./graph-builder.ts";
 import type { Outbox } from "./outbox.ts";
+import { inputBytes, type OversizedError, plainOversizedError } from "./oversized.ts";
 import { PAYLOAD_NONE, PAYLOAD_PENDING } from "./payloads.ts";
 import { attachWatch } from "./policy-watch.ts";
 import { mayBalance, openQueue, recordPlaced } from "./ready.ts";
+import { retryKey } from "./retry.ts";
 import { ERRED, FORGOTTEN, MEMORY, NO_WORKER, PROCESSING, QUEUED, RELEASED, WAITING } from "./states.ts";
 import { FLAG_ACTOR, FLAG_LONG_RUNNING, FLAG_PINNED, FLAG_READY, FLAG_RUNNABLE } from "./task-table.ts";
 import { Transitions } from "./transitions.ts";
@@ -24,6 +26,8 @@ export interface SchedulerOptions {
   readonly allowed_failures?: number;
   /** What clients get as the error of an actor whose worker is gone: opaque here. */
   readonly actor_lost?: unknown;
+  /** What they get where a task's inputs cannot fit its worker's memory. */
+  readonly oversized?: OversizedError;
   /** Off unless given. */
   readonly probe?: Probe;
 }
@@ -62,6 +66,9 @@ export class Scheduler implements PlacementSink, StealSink {
   readonly #policy: Policy;
   readonly #balances: NonNullable<Policy["balances"]>;
   readonly #actor_lost: unknown;
+  readonly #oversized: OversizedError;
+  /** A task was erred where it was to be placed. */
+  #erred_placing = false;
   readonly #outbox: Outbox;
   readonly #probe: Probe;
   /** A task may be on so many workers that died unexpectedly; one more errs it. */
@@ -78,6 +85,7 @@ export class Scheduler implements PlacementSink, StealSink {
     this.#outbox = options.outbox;
     this.#probe = options.probe ?? new Probe();
     this.#actor_lost = options.actor_lost ?? null;
+    this.#oversized = options.oversized ?? plainOversizedError;
     this.allowed_failures = options.allowed_failures ?? 3;
   }
 
@@ -156,26 +164,7 @@ export class Scheduler implements PlacementSink, StealSink {
 
   /** Computes an erred task again, and the erred tasks below it that it waits for. */
   retryKey(task: TaskId): boolean {
-    const { books, moves } = this;
-    const { tasks, edges } = books;
-    if (tasks.state[task] !== ERRED) return false;
-    const retried: TaskId[] = [];
-    const stack = [task];
-    for (let key = stack.pop(); key !== undefined; key = stack.pop()) {
-      if (tasks.state[key] !== ERRED) continue;
-      moves.release(key);
-      retried.push(key);
-      for (let e = edges.first[key]!, end = e + edges.count[key]!; e < end; e++)
-        stack.push(edges.dependency[e]!);
-      for (let e = edges.dependents[key]!; e !== NONE; e = edges.next[e]!) stack.push(edges.dependent[e]!);
-    }
-    // All are told before any is tried: one may fail again with another, for what both of them depend on.
-    for (const key of retried)
-      for (let want = books.wants.first_of_task[key]!; want !== NONE; want = books.wants.next_of_task[want]!)
-        this.#outbox.taskRetried(books.wants.owner[want]!, key);
-    for (const key of retried) if (books.isWanted(key)) moves.resume(key);
-    moves.settle();
-    return true;
+    return retryKey(this.books, this.moves, this.#outbox, task);
   }
 
   // ---- workers
@@ -254,7 +243,7 @@ export class Scheduler implements PlacementSink, StealSink {
     const { books, moves } = this;
     const flags = books.tasks.flags[task]!;
     if (flags & FLAG_ACTOR) {
-      moves.fail(task, this.#actorLost(task, worker));
+      moves.fail(task, actorLost(task, worker, this.#actor_lost));
       return;
     }
     if (flags & FLAG_RUNNABLE) books.lost_runs.add(task);
@@ -492,6 +481,9 @@ export class Scheduler implements PlacementSink, StealSink {
         const others = books.actors.size === 0 ? count : placeActors(ids, count, books, this);
         this.#policy.place(ids, others, books, this);
       }
+      // Only now: what it lets go of may have been among those to be placed.
+      if (this.#erred_placing) moves.settle();
+      this.#erred_placing = false;
       if (tracer !== null) {
         recordPlaced(tracer, books, ids, this.now_ns, tracer.exit());
       }
@@ -511,8 +503,21 @@ export class Scheduler implements PlacementSink, StealSink {
   // ---- PlacementSink, StealSink
 
   assign(task: TaskId, worker: WorkerId): void {
+    const { books } = this;
+    const book = books.worker(worker);
+    // Only while the cluster holds more than one of its workers could, is a task asked for its inputs.
+    if (books.held_bytes > books.memory_limit_min_bytes && this.#failsOversized(task, book)) return;
     this.counts.tasks_sent++;
-    this.moves.assign(task, this.books.worker(worker));
+    this.moves.assign(task, book);
+  }
+
+  /** Inputs that are larger than the worker's memory would but kill it, and the next one after it: as in Dask, an error. */
+  #failsOversized(task: TaskId, worker: WorkerBook): boolean {
+    const bytes = inputBytes(this.books, task);
+    if (bytes <= worker.memory_limit_bytes) return false;
+    this.moves.fail(task, this.#oversized(task, worker, bytes));
+    this.#erred_placing = true;
+    return true;
   }
 
   queue(task: TaskId): void {
@@ -566,18 +571,6 @@ export class Scheduler implements PlacementSink, StealSink {
     moves.release(task);
     moves.resume(task);
     moves.settle();
-  }
-
-  /** Dask's error for an actor whose worker is gone. */
-  #actorLost(task: TaskId, worker: WorkerBook): TaskError {
-    return {
-      blame: task,
-      exception: this.#actor_lost,
-      traceback: null,
-      exception_text: "RuntimeError('Worker holding Actor was lost')",
-      traceback_text: "",
-      worker: worker.address,
-    };
   }
 
   #moveTask(task: TaskId, thief: WorkerBook): void {

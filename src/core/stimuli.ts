@@ -37,9 +37,10 @@ const ENCODERS = {
   clientReleasesKey: (client: ClientId, task: TaskId) => [client, task],
   cancelKey: (client: ClientId, task: TaskId, force: boolean) => [client, task, force],
   retryKey: (task: TaskId) => [task],
-  workerJoined: ({ address, host, alias, threads, resources }: WorkerFacts) => [
+  workerJoined: ({ address, host, alias, threads, resources, memory_limit_bytes = 0 }: WorkerFacts) => [
     ...[address, host, alias, threads],
     [...resources],
+    memory_limit_bytes,
   ],
   workerStatusChanged: (worker: WorkerBook, status: WorkerStatus) => [worker.id, status],
   resourcesChanged: (worker: WorkerBook, resources: ReadonlyMap<string, number>) => [

@@ -9,8 +9,12 @@ import type { WorkerBook } from "./worker-book.ts";
 /** INVARIANTS W and C: the books of workers and clients agree with those of the tasks. */
 export function validateOwners(books: Books): void {
   let processing = 0;
+  let held_bytes = 0;
+  let memory_limit_min_bytes = Number.POSITIVE_INFINITY;
   for (const worker of books.workers) {
     if (worker === null) continue;
+    held_bytes += worker.nbytes;
+    memory_limit_min_bytes = Math.min(memory_limit_min_bytes, worker.memory_limit_bytes);
     validateProcessing(books, worker);
     validateHoldings(books, worker);
     validateLoad(books, worker);
@@ -18,6 +22,10 @@ export function validateOwners(books: Books): void {
   }
   for (let task = 0; task < books.tasks.top; task++) if (books.tasks.state[task] === PROCESSING) processing--;
   if (processing !== 0) throw new InvariantError(`${-processing} processing tasks are in no worker's list`);
+  if (Math.abs(held_bytes - books.held_bytes) > 1e-6 * held_bytes)
+    throw new InvariantError(`workers hold ${held_bytes} bytes together, not ${books.held_bytes}`);
+  if (memory_limit_min_bytes !== books.memory_limit_min_bytes)
+    throw new InvariantError(`the least memory limit is ${memory_limit_min_bytes} bytes`);
   validateNeeds(books);
   validateSteals(books);
   validateLists(books);

@@ -15,6 +15,8 @@ export class WorkerBook {
   /** The name it was started with, as text; restrictions may name it. */
   readonly alias: string;
   readonly threads: number;
+  /** Inputs of one task that are more than this would kill it; infinite: no limit is known. */
+  readonly memory_limit_bytes: number;
   /** What it offers of each named resource; it may change its mind. */
   readonly resources: Map<string, number>;
   status: WorkerStatus = "init";
@@ -39,6 +41,7 @@ export class WorkerBook {
     this.host_id = host_id;
     this.alias = facts.alias;
     this.threads = Math.max(1, facts.threads);
+    this.memory_limit_bytes = facts.memory_limit_bytes || Number.POSITIVE_INFINITY;
     this.resources = new Map(facts.resources);
   }
 
@@ -55,4 +58,6 @@ export interface WorkerFacts {
   readonly alias: string;
   readonly threads: number;
   readonly resources: ReadonlyMap<string, number>;
+  /** Absent or 0: none. */
+  readonly memory_limit_bytes?: number;
 }

@@ -8,7 +8,9 @@ import { FLAG_RUNNABLE } from "../core/task-table.ts";
 import type { WorkerBook } from "../core/worker-book.ts";
 import { type KeyBytes, keyText, keyValue } from "../protocol/keys.ts";
 import { unpackValue } from "../protocol/msgpack.ts";
+import { pythonRepr } from "../protocol/python-repr.ts";
 import { Pickled, Serialized, toNumber, WireMap, type WireValue } from "../protocol/values.ts";
+import { bytesText } from "./html.ts";
 import type { TurnLoop } from "./loop.ts";
 import type {
   CancelReason,
@@ -43,7 +45,11 @@ export class CoreCluster implements Cluster {
   /** Called before all is forgotten, by whoever has graphs that are on their way. */
   onForgetAll: () => void = () => undefined;
 
-  constructor(scheduler: Scheduler, outbox: StreamOutbox, loop: TurnLoop, log: Log) {
+  readonly #limits_memory: boolean;
+
+  /** `limits_memory`: a task whose inputs are larger than its worker's memory limit is not sent there. */
+  constructor(scheduler: Scheduler, outbox: StreamOutbox, loop: TurnLoop, log: Log, limits_memory: boolean) {
+    this.#limits_memory = limits_memory;
     this.#scheduler = scheduler;
     this.#outbox = outbox;
     this.#loop = loop;
@@ -73,6 +79,7 @@ export class CoreCluster implements Cluster {
       alias: String(peer.name),
       threads: peer.nthreads,
       resources: numbers(peer.resources),
+      memory_limit_bytes: this.#limits_memory ? peer.memory_limit_bytes : 0,
     });
     this.#books.set(peer, book);
     this.#outbox.addWorker(book.id, peer.address, peer.stream, peer.release);
@@ -100,6 +107,27 @@ export class CoreCluster implements Cluster {
       exception_text: `KilledWorker(${key}, ${peer.address}): died ${tasks.suspicious[task]} times under it`,
       traceback_text: "",
       worker: peer.address,
+    };
+  }
+
+  /** The error of a task whose inputs are larger than all the memory of the worker that it was to run on. */
+  oversized(task: TaskId, worker: WorkerBook, inputs_bytes: number): CoreTaskError {
+    const { keys, edges } = this.#scheduler.books;
+    const inputs = `${pythonRepr(keyValue(keys.bytes(task)))} has ${bytesText(inputs_bytes)} worth of input dependencies`;
+    const limit = `worker ${worker.address} has memory_limit set to ${bytesText(worker.memory_limit_bytes)}`;
+    const advice =
+      edges.dependents[task] === NONE
+        ? "; if you called client.compute() on a large collection, write it to storage or reduce it first"
+        : "";
+    const text = `Task ${inputs}, but ${limit}${advice}`;
+    this.#log.write("ERROR", text);
+    return {
+      blame: task,
+      exception: pickledException("MemoryError", text),
+      traceback: null,
+      exception_text: `MemoryError(${JSON.stringify(text)})`,
+      traceback_text: "",
+      worker: worker.address,
     };
   }
 

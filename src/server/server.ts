@@ -131,7 +131,7 @@ export class SchedulerServer {
     this.outbox.attach(this.scheduler.books);
     this.loop = this.#turns(clock);
     if (settings.validate) this.loop.onTurn = () => validate(this.scheduler);
-    this.cluster = new CoreCluster(this.scheduler, this.outbox, this.loop, log);
+    this.cluster = new CoreCluster(this.scheduler, this.outbox, this.loop, log, settings.memory.terminate);
     this.hops = new HopBook(this.scheduler.books.tasks);
     const { scheduler, cluster, outbox, loop, hops } = this;
     this.intake = new GraphIntake({
@@ -188,6 +188,7 @@ export class SchedulerServer {
       key_seed: this.#machine.secret(),
       allowed_failures: settings.allowed_failures,
       actor_lost: serializedException("Worker holding Actor was lost"),
+      oversized: (...given) => this.cluster.oversized(...given),
       probe,
     });
     return stimuli?.attach(core) ?? core;

@@ -72,7 +72,7 @@ describe("rsds scheduler", () => {
     process.emit("SIGTERM");
     expect(await status).toBe(0);
     const lines = err.map((line) =>
-      line.replace(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - rsds\.scheduler - /, ""),
+      line.replace(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - distributed\.scheduler - /, ""),
     );
     const at = await address();
     expect(lines).toEqual([

@@ -81,6 +81,7 @@ test("settings are read in the forms that Dask takes", () => {
     [KEYS.worker_saturation]: "inf",
     [KEYS.stealing_interval]: 250,
     [KEYS.bandwidth]: "1 GB",
+    [KEYS.terminate]: false,
     [KEYS.default_durations]: new Map<string, ConfigValue>([
       ["load", "2 minutes"],
       ["add", 0.5],
@@ -94,6 +95,7 @@ test("settings are read in the forms that Dask takes", () => {
     http_routes: ["distributed.http.health"],
     blocked_handlers: ["run_function"],
     log_length: 0,
+    memory: { terminate: false },
     policy: {
       worker_saturation: Number.POSITIVE_INFINITY,
       stealing_interval_ns: 250e6,
@@ -118,6 +120,7 @@ test.each([
   [KEYS.require_encryption, "yes"],
   [KEYS.contact_address, new Map()],
   [KEYS.worker_saturation, 0],
+  [KEYS.terminate, "80%"],
   [KEYS.worker_saturation, "much"],
   [KEYS.default_durations, "1s"],
 ])("%s: %j is refused in one line that names it", (key, value) => {

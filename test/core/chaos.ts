@@ -54,6 +54,8 @@ export class Chaos {
         host: `10.0.0.${b % 2}`,
         alias: `w${a % 4}`,
         resources: b % 3 === 0 ? { GPU: 1 } : {},
+        // Results have some 100 bytes: a task of a few inputs is too much for it.
+        memory_limit_bytes: b % 5 === 0 ? 150 : 0,
       },
       b % 7 === 0 ? "paused" : "running",
     );

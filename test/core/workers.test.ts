@@ -252,6 +252,43 @@ describe("restrictions (W11)", () => {
     const { books } = world.scheduler;
     expect(books.stealable(world.task("a"), world.worker(0).book.id)).toBe(false);
   });
+
+  test("that are loose do not hold for steals, unless by resources", () => {
+    const world = worlds();
+    const { books } = world.scheduler;
+    const thief = world.worker(0).book.id;
+    const named = { workers: new Set(["big"]), loose: true };
+    world.submit({ a: [] }, { restrictions: { a: named } });
+    expect([world.workerOf("a"), books.stealable(world.task("a"), thief)]).toEqual([1, true]);
+    const resources = new Map([["GPU", 1]]);
+    world.submit({ b: [] }, { restrictions: { b: { ...named, resources } } });
+    expect([world.workerOf("b"), books.stealable(world.task("b"), thief)]).toEqual([1, false]);
+  });
+});
+
+describe("a memory limit", () => {
+  test("errs a task whose inputs are larger, and lets go of what only it needed", () => {
+    const world = new World();
+    world.join(0, { memory_limit_bytes: 250 });
+    world.submit({ a: [], b: [], c: [], sum: ["a", "b", "c"], after: ["sum", "d"], d: [] });
+    for (const key of ["a", "b", "c"]) world.finish(key, world.workerOf(key), 100);
+    expect([world.stateOf("sum"), world.stateOf("after")]).toEqual(["erred", "erred"]);
+    expect(world.toClient()).toContain("task-erred after");
+    // Placed with the sum, and needed by nobody since.
+    expect([world.stateOf("a"), world.stateOf("d")]).toEqual(["released", "released"]);
+    expect(world.scheduler.books.held_bytes).toBe(0);
+  });
+
+  test("is the worker's that the task would run on, and holds for the sum of its own inputs", () => {
+    const world = new World();
+    world.join(0, { memory_limit_bytes: 150 });
+    world.submit({ a: [], b: [], c: ["a"] }, { wanted: ["a", "b", "c"] });
+    for (const key of ["a", "b"]) world.finish(key, world.workerOf(key), 100);
+    expect(world.workerOf("c")).toBe(0);
+    world.join(1);
+    world.submit({ sum: ["a", "b"] }, { restrictions: { sum: { workers: new Set(["w1"]) } } });
+    expect(world.workerOf("sum")).toBe(1);
+  });
 });
 
 describe("queued", () => {

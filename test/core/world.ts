@@ -118,7 +118,13 @@ export class World {
 
   join(
     number: number,
-    facts: { threads?: number; host?: string; alias?: string; resources?: Record<string, number> } = {},
+    facts: {
+      threads?: number;
+      host?: string;
+      alias?: string;
+      resources?: Record<string, number>;
+      memory_limit_bytes?: number;
+    } = {},
     status: WorkerStatus = "running",
   ): WorkerPeer {
     return this.#event(() => {
@@ -129,6 +135,7 @@ export class World {
         alias: facts.alias ?? `w${number}`,
         threads: facts.threads ?? 1,
         resources: new Map(Object.entries(facts.resources ?? {})),
+        memory_limit_bytes: facts.memory_limit_bytes ?? 0,
       });
       const peer = new WorkerPeer(number, book);
       this.workers.set(number, peer);

@@ -58,7 +58,7 @@ class Computation {
         first_message_ms: 3_000,
         stream_pending_bytes_max: 4 * MIB,
       },
-      log: new ServerLog("rsds.scheduler", (record) => this.lines.push(record)),
+      log: new ServerLog("distributed.scheduler", (record) => this.lines.push(record)),
       version: "0.0.0",
       probe: new Probe(),
     });

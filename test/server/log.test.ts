@@ -9,7 +9,7 @@ function log(): { written: LogRecord[]; log: ServerLog; clock: { now_ms: number 
     written,
     clock,
     log: new ServerLog(
-      "rsds.scheduler",
+      "distributed.scheduler",
       (record) => written.push(record),
       () => clock.now_ms,
     ),
@@ -21,8 +21,8 @@ test("a record is one line in distributed's format, whatever a peer put into it"
   tried.write("INFO", "two\nlines \u001b[31mred\r");
   expect(written[0]?.text).toBe("two\\nlines \\x1b[31mred\\x0d");
   const time_ms = new Date(2026, 10, 21, 11, 20, 0, 7).getTime();
-  expect(formatRecord({ time_ms, logger: "rsds.scheduler", level: "WARNING", text: "x" })).toBe(
-    "2026-11-21 11:20:00,007 - rsds.scheduler - WARNING - x",
+  expect(formatRecord({ time_ms, logger: "distributed.scheduler", level: "WARNING", text: "x" })).toBe(
+    "2026-11-21 11:20:00,007 - distributed.scheduler - WARNING - x",
   );
 });
 
@@ -50,7 +50,7 @@ test("levels below the chosen one are kept but not shown", () => {
   const tried = createLog({
     stream: { write: (text) => shown.push(text) },
     level: "WARNING",
-    logger: "rsds.scheduler",
+    logger: "distributed.scheduler",
   });
   tried.write("INFO", "quiet");
   tried.write("ERROR", "loud");

@@ -319,7 +319,7 @@ describe("events and logs", () => {
     const logs = (await world.ask("get_logs", { n: 2 })) as WireValue[][];
     expect(logs.map(([level]) => level)).toEqual(["INFO", "WARNING"]);
     expect(logs[1]?.[1]).toMatch(
-      /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - rsds\.scheduler - WARNING - No handler/,
+      /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - distributed\.scheduler - WARNING - No handler/,
     );
   });
 });

@@ -50,8 +50,8 @@ class ShuffleRig extends Rig {
       },
     });
     loop.close();
-    const log = new ServerLog("rsds.scheduler", () => undefined);
-    this.cluster = new CoreCluster(this.scheduler, this.outbox, loop, log);
+    const log = new ServerLog("distributed.scheduler", () => undefined);
+    this.cluster = new CoreCluster(this.scheduler, this.outbox, loop, log, true);
     const { scheduler, cluster } = this;
     this.shuffles = new Shuffles({ scheduler, cluster, unpacker: () => pool, touch: () => undefined });
     this.shuffles.onEvent = (event) => this.events.push(event);

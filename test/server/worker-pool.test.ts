@@ -117,8 +117,33 @@ describe("a request fails", () => {
     await expect(pool().request(address, ASK, 500)).rejects.toThrow(/no answer within 500 ms/);
   });
 
-  test("when nobody listens, or the listener says nothing", async () => {
-    await expect(pool().request("tcp://127.0.0.1:1", ASK)).rejects.toThrow(/ECONNREFUSED/);
+  test("when nobody listens for as long as connecting may take, or the request may", async () => {
+    const timed_out = /Timed out trying to connect to tcp:\/\/127\.0\.0\.1:1 after 0\.2 s: .*ECONNREFUSED/;
+    await expect(pool({ connect_ms: 200 }).request("tcp://127.0.0.1:1", ASK)).rejects.toThrow(timed_out);
+    await expect(pool().request("tcp://127.0.0.1:1", ASK, 200)).rejects.toThrow(timed_out);
+  });
+
+  test("within a second when nobody listens, and the peer is forgotten meanwhile", async () => {
+    const tried = pool();
+    const request = tried.request("tcp://127.0.0.1:1", ASK);
+    tried.forget("tcp://127.0.0.1:1");
+    await expect(request).rejects.toThrow(/the peer was removed/);
+    expect(tried.open_count).toBe(0);
+  });
+
+  test("not, when the peer begins to listen while it is being connected to", async () => {
+    const address = await peer();
+    await listeners.pop()?.close();
+    const request = pool().request(address, ASK);
+    const again = transport.listen(address, (connection) => {
+      accepted.push(connection);
+      void serve(connection);
+    });
+    listeners.push(await again);
+    expect(await request).toBe("here");
+  });
+
+  test("when the listener says nothing", async () => {
     const listener = await transport.listen("tcp://127.0.0.1:0", (connection) => accepted.push(connection));
     listeners.push(listener);
     await expect(pool({ connect_ms: 1_000 }).request(listener.address, ASK)).rejects.toThrow(

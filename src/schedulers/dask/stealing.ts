@@ -174,11 +174,13 @@ export class Stealing {
 
   /**
    * The thief that would start the task first: one that holds inputs of it, or else the one with least to do. A thief that
-   * holds nothing cannot be better than that one, so that no others are looked at.
+   * holds nothing cannot be better than that one, so that no others are looked at. Of a restricted task those that its
+   * restrictions name; where none of them is a thief, any other, which a strict restriction refuses.
    */
   #thiefFor(task: TaskId, view: ClusterView): WorkerId {
     const allowed = view.candidates(task);
-    if (allowed !== null) return this.#best(task, this.#someOf(allowed), view);
+    const named = allowed === null ? NONE : this.#best(task, this.#someOf(allowed), view);
+    if (named !== NONE) return named;
     if (view.dependencyCount(task) === 0) return this.#thieves.top;
     this.#holders.find(task, view);
     return this.#best(task, [this.#thieves.top, ...this.#holders.workers], view);

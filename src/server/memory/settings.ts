@@ -34,6 +34,11 @@ export interface MemorySettings {
   readonly scaling: ScalingSettings;
   /** `distributed.worker.memory.recent-to-old-time`: unmanaged memory older than this is there to stay. */
   readonly old_ms: number;
+  /**
+   * `distributed.worker.memory.terminate`, which kills workers that use too much: then no task is sent whose inputs alone
+   * are too much.
+   */
+  readonly terminate: boolean;
 }
 
 /** Dask's defaults. */
@@ -42,4 +47,5 @@ export const DEFAULT_MEMORY_SETTINGS: MemorySettings = {
   rebalance: { measure: "optimistic", sender_min: 0.3, recipient_max: 0.6, gap: 0.1 },
   scaling: { target_duration_ms: 5_000, unknown_task_ms: 500 },
   old_ms: 30_000,
+  terminate: true,
 };

@@ -96,7 +96,7 @@ export class ServerLog implements Log {
   }
 }
 
-/** "2026-11-21 11:20:00,123 - rsds.scheduler - INFO - text": distributed's default format, local time. */
+/** "2026-11-21 11:20:00,123 - distributed.scheduler - INFO - text": distributed's default format, local time. */
 export function formatRecord(record: LogRecord): string {
   const t = new Date(record.time_ms);
   const date = `${t.getFullYear()}-${pad(t.getMonth() + 1, 2)}-${pad(t.getDate(), 2)}`;

@@ -6,6 +6,7 @@ const MODULES = {
   AttributeError: "builtins",
   Exception: "builtins",
   KeyError: "builtins",
+  MemoryError: "builtins",
   NotImplementedError: "builtins",
   OSError: "builtins",
   RuntimeError: "builtins",

@@ -21,9 +21,20 @@ export const DEFAULT_POOL_LIMITS: PoolLimits = {
   idle_ms: 60_000,
 };
 
-/** A refused connection is tried again so often: a worker that starts up may announce itself first. */
-const CONNECT_ATTEMPTS = 3;
-const CONNECT_BACKOFF_MS = 50;
+/**
+ * The network's own errors: whoever cannot be reached now may be in a moment (a worker that starts, a proxy beside it, a name
+ * that is new), so the attempt is made again until `connect_ms` is over.
+ */
+const PASSING = new Set([
+  "EAI_AGAIN",
+  "ECONNREFUSED",
+  "ECONNRESET",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+  "ENOTFOUND",
+  "ETIMEDOUT",
+]);
+const CONNECT_PAUSE_MS = { first: 20, most: 1_000 };
 
 /** The peer cannot be reached, or broke off: what Python calls an OSError. */
 export class UnreachableError extends Error {
@@ -47,6 +58,8 @@ export class WorkerPool {
   readonly #idle = new Map<string, Idle[]>();
   readonly #busy = new Map<string, Set<Channel>>();
   readonly #waiting: (() => void)[] = [];
+  /** Addresses that are being connected to; one whose peer was removed meanwhile is not tried again. */
+  readonly #connecting = new Set<{ readonly address: string; removed: boolean }>();
   /** Open or being opened. */
   #open_count = 0;
   #closed = false;
@@ -78,14 +91,14 @@ export class WorkerPool {
 
   /**
    * Lends a connection to `address` to `work`, which must leave it between two requests. After `timeout_ms` the
-   * connection is dropped, and with it the work.
+   * connection is dropped, and with it the work; connecting takes no longer than that either.
    */
   async use<T>(
     address: string,
     work: (channel: Channel) => Promise<T>,
     timeout_ms: number | null = null,
   ): Promise<T> {
-    const channel = await this.#take(address);
+    const channel = await this.#take(address, Math.min(this.#limits.connect_ms, timeout_ms ?? Infinity));
     const timer =
       timeout_ms === null
         ? null
@@ -108,17 +121,19 @@ export class WorkerPool {
 
   /** Drops every connection to a peer that is gone: requests that wait for it fail at once. */
   forget(address: string): void {
+    for (const attempt of this.#connecting) if (attempt.address === address) attempt.removed = true;
     for (const idle of this.#idle.get(address) ?? []) idle.channel.destroy("the peer was removed");
     for (const channel of this.#busy.get(address) ?? []) channel.destroy("the peer was removed");
   }
 
   close(): void {
     this.#closed = true;
+    for (const attempt of this.#connecting) attempt.removed = true;
     for (const address of [...this.#idle.keys(), ...this.#busy.keys()]) this.forget(address);
     for (const proceed of this.#waiting.splice(0)) proceed();
   }
 
-  async #take(address: string): Promise<Channel> {
+  async #take(address: string, connect_ms: number): Promise<Channel> {
     const idle = this.#takeIdle(address);
     if (idle !== null) return idle;
     while (this.#open_count >= this.#limits.connections_max && !this.#closed) {
@@ -129,7 +144,7 @@ export class WorkerPool {
     if (this.#closed) throw new UnreachableError(`${address}: the server is closing`);
     this.#open_count++;
     try {
-      const channel = new Channel(await this.#connect(address), this.#machine);
+      const channel = new Channel(await this.#connect(address, connect_ms), this.#machine);
       this.#lend(address, channel);
       return channel;
     } catch (error) {
@@ -138,23 +153,45 @@ export class WorkerPool {
     }
   }
 
-  async #connect(address: string): Promise<Connection> {
-    const deadline_ms = this.#machine.now_ms() + this.#limits.connect_ms;
-    for (let attempt = 1; ; attempt++) {
+  async #connect(address: string, connect_ms: number): Promise<Connection> {
+    const deadline_ms = this.#machine.now_ms() + connect_ms;
+    const attempt = { address, removed: false };
+    this.#connecting.add(attempt);
+    try {
+      const connection = await this.#connectUntil(attempt, deadline_ms, connect_ms);
+      return await this.#shakeHands(connection, deadline_ms);
+    } finally {
+      this.#connecting.delete(attempt);
+    }
+  }
+
+  async #connectUntil(
+    attempt: { readonly address: string; readonly removed: boolean },
+    deadline_ms: number,
+    connect_ms: number,
+  ): Promise<Connection> {
+    const { address } = attempt;
+    let pause_ms = CONNECT_PAUSE_MS.first;
+    for (let left_ms = connect_ms; ; left_ms = deadline_ms - this.#machine.now_ms()) {
       try {
-        const remaining_ms = Math.max(1, deadline_ms - this.#machine.now_ms());
-        const connection = await within(
+        return await within(
           this.#transport.connect(address),
-          remaining_ms,
-          `not connected within ${this.#limits.connect_ms} ms`,
+          Math.max(1, left_ms),
+          "no answer",
           (late) => late.destroy("connected too late"),
           this.#machine,
         );
-        return await this.#shakeHands(connection, deadline_ms);
       } catch (error) {
-        const refused = error instanceof Error && "code" in error && error.code === "ECONNREFUSED";
-        if (!refused || attempt >= CONNECT_ATTEMPTS || this.#machine.now_ms() >= deadline_ms) throw error;
-        await this.#machine.sleep(CONNECT_BACKOFF_MS * 2 ** attempt);
+        if (!isPassing(error)) throw error;
+        if (attempt.removed) throw new Error("the peer was removed");
+        const after_ms = deadline_ms - this.#machine.now_ms();
+        // Dask's words, which its users know and look for.
+        if (after_ms <= 0)
+          throw new Error(
+            `Timed out trying to connect to ${address} after ${connect_ms / 1000} s: ${error.message}`,
+          );
+        await this.#machine.sleep(Math.min(pause_ms, after_ms));
+        pause_ms = Math.min(2 * pause_ms, CONNECT_PAUSE_MS.most);
       }
     }
   }
@@ -244,6 +281,11 @@ export class WorkerPool {
     this.#open_count--;
     this.#waiting.shift()?.();
   }
+}
+
+function isPassing(error: unknown): error is Error {
+  if (error instanceof UnreachableError) return true;
+  return error instanceof Error && "code" in error && PASSING.has(String(error.code));
 }
 
 /** One request and its reply on a connection of its own. */

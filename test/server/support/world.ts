@@ -49,7 +49,7 @@ export class World {
         connector: handshakeAsConnector,
       },
       limits: all_limits,
-      log: log ?? new ServerLog("rsds.scheduler", (record) => this.lines.push(record)),
+      log: log ?? new ServerLog("distributed.scheduler", (record) => this.lines.push(record)),
       version: "0.0.0",
       machine: { ...REAL_MACHINE, wall_ms: () => Date.now() + this.now_offset_ms },
       shutdown: (reason) => {
