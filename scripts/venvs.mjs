@@ -1,8 +1,9 @@
 // Makes the Python environments that the unpacker and interop tests run against: .venvs/dask-RELEASE for
 // each supported dask release; and .venvs/notebooks, for the notebooks. A finished environment carries a marker with its
-// list of packages, so a second run costs nothing and a run that was cut off starts where pip left it.
+// list of packages, so a second run costs nothing and a run that was cut off starts where pip left it. One that was moved or
+// copied here, whose programs start the Python of another place, is made anew.
 import { spawnSync } from "node:child_process";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -71,8 +72,28 @@ function isComplete(folder, requirements) {
   return existsSync(marker) && readFileSync(marker, "utf8").startsWith(markerHead(requirements));
 }
 
+function realPath(path) {
+  try {
+    return realpathSync(path);
+  } catch {
+    return null;
+  }
+}
+
+/** Whether the first line of pip, which every environment has, names a Python of another place than this one. */
+function isMoved(folder) {
+  const pip = join(folder, "bin", "pip");
+  if (!existsSync(pip)) return false;
+  const [, interpreter] = /^#!(\/.*\/python[\d.]*)$/m.exec(readFileSync(pip, "utf8")) ?? [];
+  return interpreter !== undefined && realPath(dirname(interpreter)) !== realPath(dirname(pip));
+}
+
 function make({ name, requirements }, python) {
   const folder = join(root, ".venvs", name);
+  if (isMoved(folder)) {
+    console.error(`venvs: .venvs/${name} was made in another place, whose Python its programs start`);
+    rmSync(folder, { recursive: true });
+  }
   if (isComplete(folder, requirements)) return;
   checkPython(python);
   console.error(`venvs: making .venvs/${name} (${requirements.join(", ")}); this takes a minute or two`);
