@@ -14,7 +14,7 @@ import { PipeError, type PipeHead, type PipeMessage } from "./pipe.ts";
 export interface UnpackerOptions {
   /** The Python executable; by default that of $VIRTUAL_ENV, else python3. */
   readonly python?: string;
-  /** Processes at most. A further one starts only when all others are busy. Default 4. */
+  /** Processes at most. A further one starts only when all others have been busy for {@link GROW_MS}. Default 4. */
   readonly size_max?: number;
   /** Processes beyond {@link PREPARED_MAX} end when they had nothing to do for so long. Default 1 minute. */
   readonly spare_ms_max?: number;
@@ -58,6 +58,11 @@ export interface ShuffleRunRequest {
 const EMPTY_LIST = Uint8Array.of(0x90);
 /** Processes that stay, and that are started ahead of need: each has dask, pandas and the like in its memory. */
 const PREPARED_MAX = 2;
+/**
+ * A job waits so long before one more process is started for it. Most graphs are opened within a few milliseconds, and the
+ * processor time of a start would be taken from them.
+ */
+const GROW_MS = 200;
 
 /** `--python`, else the active virtual environment's, else python3. */
 export function resolvePython(option: string | undefined, env: NodeJS.ProcessEnv): string {
@@ -78,6 +83,8 @@ export class UnpackerPool {
   readonly #imports: string[] = [];
   /** When a process that is more than are kept will end, unless it is needed before. */
   readonly #spare = new Map<UnpackerChild, NodeJS.Timeout>();
+  /** Runs while jobs wait. */
+  #grow_timer: NodeJS.Timeout | null = null;
   /** False once a process ended before it said hello: the next one would not get further. */
   #can_prepare = true;
   #next_id = 1;
@@ -188,6 +195,7 @@ export class UnpackerPool {
   /** Ends all processes; what is under way gets an error of code CLOSED. */
   async close(): Promise<void> {
     this.#closed = true;
+    this.#stopGrowing();
     const closed = new UnpackError("CLOSED", "the unpacker is closed");
     for (const job of this.#queue.splice(0)) job.onError(closed);
     await Promise.all([...this.#children].map((child) => child.close()));
@@ -217,9 +225,15 @@ export class UnpackerPool {
       const free = [...this.#children].filter((child) => !child.busy);
       const ready = free.find((child) => child.hello !== null);
       const job = (ready === undefined ? null : this.#takeBack()) ?? this.#queue[0];
-      if (job === undefined) return;
-      const child = ready ?? free[0] ?? this.#grow();
-      if (child === null) return;
+      if (job === undefined) {
+        this.#stopGrowing();
+        return;
+      }
+      const child = ready ?? free[0] ?? (this.#children.size === 0 ? this.#grow() : null);
+      if (child === null) {
+        this.#grow_timer ??= setTimeout(() => this.#growLate(), GROW_MS).unref();
+        return;
+      }
       if (job === this.#queue[0]) this.#queue.shift();
       clearTimeout(this.#spare.get(child));
       child.start(job);
@@ -241,6 +255,16 @@ export class UnpackerPool {
       if (!child.busy && this.#children.size > PREPARED_MAX) void child.close();
     }, this.#options.spare_ms_max);
     this.#spare.set(child, timer.unref());
+  }
+
+  #growLate(): void {
+    this.#grow_timer = null;
+    if (this.#grow() !== null) this.#dispatch();
+  }
+
+  #stopGrowing(): void {
+    if (this.#grow_timer !== null) clearTimeout(this.#grow_timer);
+    this.#grow_timer = null;
   }
 
   #grow(): UnpackerChild | null {

@@ -133,11 +133,18 @@ describe.each(RELEASES)("with graphs of %s that do not unpack", (release) => {
       const pool = poolOf({ python: script, size_max: 2 });
       const first = expectWorks(pool, caseOf("submit"));
       const second = expectWorks(pool, caseOf("submit"));
-      expect(pool.pids).toHaveLength(2);
+      await vi.waitFor(() => expect(pool.pids).toHaveLength(2), { interval: 10 });
       await Promise.all([first, second]);
     } finally {
       rmSync(folder, { recursive: true });
     }
+  });
+
+  test("a graph that is opened in no time is no reason for a second process", async () => {
+    const pool = poolOf({ python: pythonOf(release), size_max: 2 });
+    await pool.warmUp();
+    await Promise.all([expectWorks(pool, caseOf("submit")), expectWorks(pool, caseOf("submit"))]);
+    expect(pool.pids).toHaveLength(1);
   });
 
   test("graphs that come while libraries are imported ahead of need open as ever", async () => {
