@@ -41,6 +41,13 @@ export class UnreachableError extends Error {
   override readonly name = "UnreachableError";
 }
 
+/** An address that is being connected to; one whose peer was removed meanwhile is not tried again. */
+interface Attempt {
+  readonly address: string;
+  removed: boolean;
+  wake: () => void;
+}
+
 interface Idle {
   readonly channel: Channel;
   readonly timer: Timer;
@@ -58,8 +65,7 @@ export class WorkerPool {
   readonly #idle = new Map<string, Idle[]>();
   readonly #busy = new Map<string, Set<Channel>>();
   readonly #waiting: (() => void)[] = [];
-  /** Addresses that are being connected to; one whose peer was removed meanwhile is not tried again. */
-  readonly #connecting = new Set<{ readonly address: string; removed: boolean }>();
+  readonly #connecting = new Set<Attempt>();
   /** Open or being opened. */
   #open_count = 0;
   #closed = false;
@@ -121,14 +127,14 @@ export class WorkerPool {
 
   /** Drops every connection to a peer that is gone: requests that wait for it fail at once. */
   forget(address: string): void {
-    for (const attempt of this.#connecting) if (attempt.address === address) attempt.removed = true;
+    for (const attempt of this.#connecting) if (attempt.address === address) giveUp(attempt);
     for (const idle of this.#idle.get(address) ?? []) idle.channel.destroy("the peer was removed");
     for (const channel of this.#busy.get(address) ?? []) channel.destroy("the peer was removed");
   }
 
   close(): void {
     this.#closed = true;
-    for (const attempt of this.#connecting) attempt.removed = true;
+    for (const attempt of this.#connecting) giveUp(attempt);
     for (const address of [...this.#idle.keys(), ...this.#busy.keys()]) this.forget(address);
     for (const proceed of this.#waiting.splice(0)) proceed();
   }
@@ -155,7 +161,7 @@ export class WorkerPool {
 
   async #connect(address: string, connect_ms: number): Promise<Connection> {
     const deadline_ms = this.#machine.now_ms() + connect_ms;
-    const attempt = { address, removed: false };
+    const attempt = { address, removed: false, wake: () => undefined };
     this.#connecting.add(attempt);
     try {
       const connection = await this.#connectUntil(attempt, deadline_ms, connect_ms);
@@ -165,11 +171,7 @@ export class WorkerPool {
     }
   }
 
-  async #connectUntil(
-    attempt: { readonly address: string; readonly removed: boolean },
-    deadline_ms: number,
-    connect_ms: number,
-  ): Promise<Connection> {
+  async #connectUntil(attempt: Attempt, deadline_ms: number, connect_ms: number): Promise<Connection> {
     const { address } = attempt;
     let pause_ms = CONNECT_PAUSE_MS.first;
     for (let left_ms = connect_ms; ; left_ms = deadline_ms - this.#machine.now_ms()) {
@@ -183,17 +185,29 @@ export class WorkerPool {
         );
       } catch (error) {
         if (!isPassing(error)) throw error;
-        if (attempt.removed) throw new Error("the peer was removed");
         const after_ms = deadline_ms - this.#machine.now_ms();
         // Dask's words, which its users know and look for.
         if (after_ms <= 0)
           throw new Error(
             `Timed out trying to connect to ${address} after ${connect_ms / 1000} s: ${error.message}`,
           );
-        await this.#machine.sleep(Math.min(pause_ms, after_ms));
+        await this.#pause(attempt, Math.min(pause_ms, after_ms));
+        if (attempt.removed) throw new Error("the peer was removed");
         pause_ms = Math.min(2 * pause_ms, CONNECT_PAUSE_MS.most);
       }
     }
+  }
+
+  /** Ends early when the attempt is given up. */
+  #pause(attempt: Attempt, pause_ms: number): Promise<void> {
+    if (attempt.removed) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = this.#machine.after(pause_ms, resolve);
+      attempt.wake = () => {
+        this.#machine.cancel(timer);
+        resolve();
+      };
+    });
   }
 
   async #shakeHands(connection: Connection, deadline_ms: number): Promise<Connection> {
@@ -281,6 +295,11 @@ export class WorkerPool {
     this.#open_count--;
     this.#waiting.shift()?.();
   }
+}
+
+function giveUp(attempt: Attempt): void {
+  attempt.removed = true;
+  attempt.wake();
 }
 
 function isPassing(error: unknown): error is Error {
