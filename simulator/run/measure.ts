@@ -30,6 +30,8 @@ export interface RunnerParts {
   readonly log: (text: string) => void;
   /** Between the program and its recorder, where something is to be planted (`rsds calibrate`). */
   readonly probes?: Probes;
+  /** The fleet is in this process over `tcp`, too; nobody measures anything there. */
+  readonly together?: boolean;
 }
 
 /** See {@link RunnerParts.probes}. Of no effect without tracing, and over `direct`. */

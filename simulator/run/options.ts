@@ -17,6 +17,8 @@ export interface ZeroRunOptions {
   readonly repeats: number;
   readonly seed: number;
   readonly trace: TraceMode;
+  /** The scheduler's code is compiled before the first run; absent: true. */
+  readonly training?: boolean;
   /** Take V8's own profile of the timed repeats too. */
   readonly cpu_profile?: boolean;
 }

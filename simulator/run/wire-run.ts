@@ -1,5 +1,6 @@
 import type { WorkerId } from "../../src/base/ids.ts";
 import { MemoryTransport } from "../../src/comm/memory.ts";
+import { TcpTransport } from "../../src/comm/tcp.ts";
 import type { FleetThread } from "../../src/results/input.ts";
 import type { GraphRow, Ledger } from "../../src/results/summary.ts";
 import { GraphLog, type GraphRecord, graphTimes } from "../../src/server/graphs/graph-log.ts";
@@ -92,10 +93,10 @@ export class WireRunner implements Runner {
       planting: parts.probes !== undefined,
     };
     const fleet =
-      memory === null
+      memory === null && parts.together !== true
         ? new FleetProcess(session, log)
         : new FleetSession(session, {
-            transport: memory,
+            transport: memory ?? new TcpTransport(),
             tracing: { host: tracer, own: null },
             recorder: null,
             log,

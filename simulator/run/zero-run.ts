@@ -1,14 +1,13 @@
 import type { Profiler } from "node:inspector";
 import type { TaskTable } from "../../src/results/csv.ts";
 import type { RunInput } from "../../src/results/input.ts";
-import { rsdsVersion } from "../../src/results/machine.ts";
 import { parseWorkload, type Workload } from "../workloads/index.ts";
 import { CpuProfiler } from "./cpu-profiler.ts";
-import { DirectRunner } from "./direct-run.ts";
-import type { Measured, Runner, RunnerParts } from "./measure.ts";
+import type { Measured, RunnerParts } from "./measure.ts";
 import { memoryBytesPerTask } from "./memory.ts";
 import type { Progress, ZeroRunOptions } from "./options.ts";
-import { WireRunner } from "./wire-run.ts";
+import { startRunner } from "./start-runner.ts";
+import { type Training, train } from "./training.ts";
 
 /** What a run hands over: without a repeat there is nothing to write. */
 interface ZeroRunResult {
@@ -37,11 +36,13 @@ export async function zeroRun(
       `${options.zero_workers} zero workers over ${options.transport}, scheduler ${options.scheduler}`,
   );
   const parts = { options, workload, log: (text: string) => progress.say(text) };
+  const training = await trainFor(options, progress, signal);
   const { measured, profile } = await measureAll(parts, progress, signal);
   const [cold, ...repeats] = measured;
   const input: RunInput = {
     run: runFacts(options, workload, repeats.length),
     started_at_ms,
+    training,
     cold: cold ?? null,
     repeats,
     memory_bytes_per_task: signal.aborted ? null : memoryBytesPerTask(workload),
@@ -49,6 +50,21 @@ export async function zeroRun(
   };
   const tables = repeats.flatMap(({ tasks }) => tasks ?? []);
   return { input, tables, profile, interrupted: signal.aborted };
+}
+
+/** null: there was none, or it was interrupted. */
+async function trainFor(
+  options: ZeroRunOptions,
+  progress: Progress,
+  signal: AbortSignal,
+): Promise<Training | null> {
+  if (options.training === false) return null;
+  const training = await train(options, signal);
+  if (training !== null)
+    progress.say(
+      `  trained: ${(training.seconds * 1e3).toFixed(0)} ms, ${(training.cpu_s * 1e3).toFixed(0)} ms of CPU`,
+    );
+  return training;
 }
 
 interface AllMeasured {
@@ -62,10 +78,7 @@ async function measureAll(parts: RunnerParts, progress: Progress, signal: AbortS
   let profile: Profiler.Profile | null = null;
   if (signal.aborted) return { measured, profile };
   const profiler = parts.options.cpu_profile === true ? new CpuProfiler() : null;
-  const runner: Runner =
-    parts.options.transport === "direct"
-      ? new DirectRunner(parts)
-      : await WireRunner.start(parts, rsdsVersion());
+  const runner = await startRunner(parts);
   const aborted = new Promise<null>((resolve) => {
     signal.addEventListener("abort", () => resolve(null), { once: true });
   });

@@ -82,7 +82,7 @@ function argumentsOf(args: RunArguments, workload: string): string[] {
     ...["--workload", existsSync(workload) ? resolve(workload) : workload],
     ...["--scheduler", args.scheduler, "--transport", args.transport, "--release", args.release],
     ...["--flush", args.flush, "--repeat", String(args.repeat), "--seed", String(args.seed)],
-    ...["--trace", args.trace, "--json"],
+    ...["--trace", args.trace, "--training", args.training, "--json"],
     ...(args.order ? ["--order"] : []),
     ...(args.cpuProfile ? ["--cpu-profile"] : []),
   ];

@@ -16,6 +16,7 @@ export interface RunArguments {
   readonly json: boolean;
   readonly quiet: boolean;
   readonly trace: "off" | "phases" | "tasks";
+  readonly training: "on" | "off";
   readonly cpuProfile: boolean;
   readonly clinic?: "doctor" | "flame" | "bubbleprof";
 }
@@ -81,6 +82,7 @@ export function addRunOptions(command: Command): Command {
     .addOption(
       new Option("--trace <level>", "what is recorded").choices(["off", "phases", "tasks"]).default("phases"),
     )
+    .addOption(trainingOption())
     .addOption(
       new Option("--clinic <tool>", "run under clinic and put its page into the result folder").choices([
         "doctor",
@@ -89,6 +91,17 @@ export function addRunOptions(command: Command): Command {
       ]),
     )
     .option("--cpu-profile", "write V8's own profile of the timed repeats too: scheduler.cpuprofile", false);
+}
+
+/** `--training`, of everything that starts a scheduler. */
+export function trainingOption(): Option {
+  return new Option(
+    "--training <when>",
+    "whether the scheduler's code is compiled before there is work for it",
+  )
+    .choices(["on", "off"])
+    .env("RSDS_TRAINING")
+    .default("on");
 }
 
 /** A whole number of at least 0. */

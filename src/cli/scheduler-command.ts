@@ -135,6 +135,7 @@ async function serverOptions(options: SchedulerOptions, log: ServerLog): Promise
     trace: options.trace,
     out: options.out,
     stimulus_log: options.stimulus_log,
+    training: options.training,
     zero_workers: options.zero_workers,
     idle_timeout_ms: options.idle_timeout_ms,
     worker_ttl_ms: settings.worker_ttl_ms,

@@ -7,7 +7,7 @@ import { externalCommand, POLICY_CHOICES } from "../schedulers/index.ts";
 import type { ServerOptions } from "../server/peers/options.ts";
 import { InformationRequest, UsageError } from "./errors.ts";
 import { DEFAULT_PORT, parsePort, whereToListen } from "./listen-options.ts";
-import { parsePolicy } from "./run-options.ts";
+import { parsePolicy, trainingOption } from "./run-options.ts";
 import { readPem } from "./scheduler-settings.ts";
 import { type SecurityOptions, securityOf } from "./security-options.ts";
 
@@ -20,6 +20,7 @@ type ServerOption =
   | "trace"
   | "stimulus_log"
   | "out"
+  | "training"
   | "zero_workers";
 
 /** `rsds scheduler`'s options, checked. */
@@ -78,6 +79,7 @@ export function parseSchedulerOptions(
     trace: parsed.trace,
     out: parsed.out ?? null,
     stimulus_log: parsed.stimulusLog ?? null,
+    training: parsed.training === "on",
     zero_workers: parsed.zeroWorkers,
     end_with_stdin: parsed.endWithStdin,
     dashboard: dashboardOptions(parsed, settings),
@@ -147,6 +149,7 @@ interface Parsed {
   readonly trace: "off" | "phases" | "tasks";
   readonly out?: string;
   readonly stimulusLog?: string;
+  readonly training: "on" | "off";
   readonly zeroWorkers: number;
   readonly endWithStdin: boolean;
   readonly dashboardAddress: string;
@@ -218,6 +221,7 @@ function schedulerCommand(
     )
     .option("--out <DIR>", "Result folder of --trace (default: rsds-results/<utc time>-scheduler)")
     .option("--stimulus-log <FILE>", "Write all that the core is told, for rsds simulate --stimuli")
+    .addOption(trainingOption())
     .option("--zero-workers <N>", "Workers of our own that compute nothing", parseCount, 0)
     .option(
       "--end-with-stdin",

@@ -11,6 +11,7 @@ import { StartError } from "./errors.ts";
 import { writeLiveFolder } from "./live-results.ts";
 import { defaultPlace, makeWritable, oneLine } from "./result-place.ts";
 import { StimulusFile } from "./stimulus-file.ts";
+import { TrainingBeside } from "./training-beside.ts";
 
 /** Of the policy's lots. */
 const POLICY_SEED = 1;
@@ -51,12 +52,16 @@ export async function startServer(
   });
   server.peers.startTimers(options.worker_ttl_ms, options.idle_timeout_ms);
   const closeFleet = options.zero_workers > 0 ? await startFleet(server, options) : null;
+  const training = options.training ? new TrainingBeside(server, options) : null;
+  // Its work would be in the window.
+  if (options.trace !== "off") await training?.ended;
   const writeTrace = await startTrace(server, options, folder);
   return {
     address,
     dashboard_port: dashboard.port,
     // Whoever ends the server ends its fleet: a thread would keep the process.
     finished: server.finished.then(async (reason) => {
+      await training?.stop();
       await closeFleet?.();
       stimuli?.close();
       await writeTrace();
@@ -64,6 +69,7 @@ export async function startServer(
     }),
     identityJson: () => server.peers.identityJson(),
     close: async (reason) => {
+      await training?.stop();
       // Before the fleet goes, whose end is none of what was to be traced.
       await server.live.end();
       await closeFleet?.();

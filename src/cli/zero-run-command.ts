@@ -113,6 +113,7 @@ async function runOne(
     repeats: args.repeat,
     seed: args.seed,
     trace: args.trace,
+    training: args.training === "on",
     cpu_profile: args.cpuProfile,
   };
   const { input, tables, profile, interrupted } = await zeroRun(options, { say }, signal);

@@ -44,6 +44,7 @@ export function buildResults(input: RunInput): Results {
     ...(unpacker.length > 0 ? { unpacker_cpu_us_per_task: statOf(unpacker) } : {}),
     graph_s: stat((repeat) => repeat.graph_s),
     first_task_s: stat((repeat) => repeat.first_task_s),
+    ...(input.training === undefined ? {} : { training: input.training }),
     cold: input.cold && {
       makespan_s: input.cold.makespan_s,
       ...cpuPerTask(input.cold, tasks),

@@ -11,6 +11,8 @@ export interface RunInput {
   readonly started_at_ms: number;
   /** Of the scheduler; absent: this one. */
   readonly machine?: Machine;
+  /** What the scheduler did before its first run, to have its code compiled; null or absent: nothing. */
+  readonly training?: Summary["training"];
   /** The warm-up; null where there was none. */
   readonly cold: Pick<RepeatInput, "makespan_s" | "scheduler_cpu_us" | "scheduler_thread_cpu_us"> | null;
   readonly repeats: readonly RepeatInput[];

@@ -16,6 +16,11 @@ export interface Summary extends Attribution {
   readonly unpacker_cpu_us_per_task?: Stat;
   readonly graph_s: Stat;
   readonly first_task_s: Stat;
+  /**
+   * What the scheduler did before its first run to have its code compiled; null: nothing, so that `cold` has all of
+   * that. Absent where nobody knows.
+   */
+  readonly training?: { readonly seconds: number; readonly cpu_s: number } | null;
   /** The discarded first run. */
   readonly cold: Pick<
     RepeatSummary,

@@ -75,11 +75,13 @@ function workersOf({ zero_workers, workers }: RunFacts): string {
   return typeof workers === "number" ? `${grouped(workers)} workers` : "real workers";
 }
 
-function singleRunRows({ graph_s, first_task_s, cold }: Summary): string[][] {
+function singleRunRows({ graph_s, first_task_s, training, cold }: Summary): string[][] {
   const rows = [
     ["graph in", seconds(graph_s.median), range(graph_s, seconds)],
     ["first task out", seconds(first_task_s.median), range(first_task_s, seconds)],
   ];
+  if (training !== undefined && training !== null)
+    rows.push(["training", seconds(training.seconds), `CPU ${seconds(training.cpu_s)} before the first run`]);
   if (cold !== null) {
     rows.push([
       "cold run",

@@ -84,9 +84,12 @@ export class Books {
   end_ns = Number.POSITIVE_INFINITY;
   /** By class of time: the span phases and UNCLAIMED. */
   readonly class_ns = new Float64Array(CLASS_COUNT);
-  idle_ns = 0;
-  gc_ns = 0;
-  gc_unplaced_ns = 0;
+  // Begun as fractions, zeroed below: V8 would lay the object out anew for the first fraction, and throw the code that
+  // was compiled for the old layout away.
+  idle_ns = Number.NaN;
+  gc_ns = Number.NaN;
+  gc_unplaced_ns = Number.NaN;
+  plain_turn_max_ns = Number.NaN;
   unbalanced = 0;
   spans = 0;
   callbacks = 0;
@@ -96,7 +99,6 @@ export class Books {
   readonly gc = new Histogram();
   readonly idle = new Histogram();
   readonly turns = new Histogram();
-  plain_turn_max_ns = 0;
   large_messages: LargeMessageTurn[] = [];
   /** Of the present turn. */
   large_now: LargeMessage[] = [];
@@ -104,6 +106,10 @@ export class Books {
 
   constructor(start_ns: number, event_count_max: number) {
     this.start_ns = start_ns;
+    this.idle_ns = 0;
+    this.gc_ns = 0;
+    this.gc_unplaced_ns = 0;
+    this.plain_turn_max_ns = 0;
     this.events = new EventBuffer(event_count_max);
   }
 

@@ -60,16 +60,17 @@ export class Recorder implements Tracer {
   /** 1 where a callback began with a span of its own: the two end at one reading, too. */
   readonly #spans_whole = new Uint8Array(DEPTH_MAX);
   #depth = 0;
+  // Begun as fractions, for the sake of the object's layout: see Books.
   /** The last boundary. */
-  #last: number;
-  #idle_seen: number;
-  #turn_seen: number;
-  #turn_start: number;
+  #last = Number.NaN;
+  #idle_seen = Number.NaN;
+  #turn_start = Number.NaN;
+  #turn_seen = 0;
   /** By hop: how long the last task took, NaN for none, and how many before it in a row did, who are not recorded yet. */
   readonly #run_ns = new Float64Array(HOP_COUNT).fill(Number.NaN);
   readonly #run_count = new Float64Array(HOP_COUNT);
   /** Collections reported within the present gap, whose class its end will tell. */
-  #gap_gc_ns = 0;
+  #gap_gc_ns = Number.NaN;
   #books: Books;
   /** The window whose late collections are awaited. */
   #closing: Books | null = null;
@@ -87,6 +88,7 @@ export class Recorder implements Tracer {
     this.#turn_start = this.#last;
     this.#idle_seen = this.#idle();
     this.#turn_seen = this.#turn();
+    this.#gap_gc_ns = 0;
     this.#books = new Books(this.#last, 0);
     this.#costs = options.costs ?? measureProbeCosts(this);
     this.#gc.start((start, duration) => this.#collected(start, start + duration));

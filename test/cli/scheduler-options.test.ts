@@ -99,6 +99,7 @@ test("the rest is read", () => {
     trace: "tasks",
     out: null,
     stimulus_log: null,
+    training: false,
     zero_workers: 168,
   });
 });

@@ -28,6 +28,19 @@ function expectBalanced({ ledger, run }: Summary): void {
 }
 
 describe("rsds --zero-workers", () => {
+  test("says what its training took, and that of each workload", async () => {
+    const out = freshFolder();
+    const { status, stdout, stderr } = await rsds(
+      ...["--zero-workers", "8", "--workload", "merge:200", "--workload", "tree:6", "--repeat", "1"],
+      ...["--training", "on", "--out", out, "--json"],
+    );
+    expect(stderr.match(/trained: \d+ ms, \d+ ms of CPU/g)).toHaveLength(2);
+    expect(status).toBe(0);
+    const summaries: Summary[] = JSON.parse(stdout);
+    for (const { training } of summaries) expect(training?.cpu_s).toBeGreaterThan(0);
+    for (const name of readdirSync(out)) expect(await checkFolder(join(out, name))).toContain("0 breaches");
+  });
+
   test.each(["tcp", "memory", "direct"])("over %s: a folder that keeps the contract", async (transport) => {
     const out = freshFolder();
     const { status, stdout, stderr } = await rsds(
@@ -39,6 +52,7 @@ describe("rsds --zero-workers", () => {
     expect(await checkFolder(out)).toContain("0 breaches");
     const summary: Summary = JSON.parse(stdout);
     expect(summary).toEqual(summaryOf(out));
+    expect(summary.training).toBeNull();
     expect(readdirSync(out).sort()).toEqual([...summary.files].sort());
     expectBalanced(summary);
     expect(summary.run).toMatchObject({ tasks: 2001, repeats: 3, zero_workers: 24, transport });

@@ -41,6 +41,18 @@ describe.each(RELEASES)("rsds profile with real clients and workers of %s", (rel
   });
 });
 
+test("a window opened at once after the scheduler's start has nothing of its training", async () => {
+  const cluster = new RealCluster("2026.8.0");
+  clusters.push(cluster);
+  await cluster.startScheduler(["--training", "on"]);
+  const out = join(cluster.folder, "profile");
+  expect(await profile(cluster, "--out", out, "--seconds", "2").ended).toBe(0);
+  const summary: Summary = JSON.parse(readFileSync(join(out, "summary.json"), "utf8"));
+  expect(summary.run.tasks).toBe(0);
+  // Training takes a second of work.
+  expect(summary.phases?.find(({ phase }) => phase === "idle")?.share).toBeGreaterThan(0.8);
+});
+
 function expectRealRun(summary: Summary, release: string): void {
   expect(summary.run).toMatchObject({ zero_workers: 0, workers: 2, release: release.replace(/\.\d+$/, "") });
   expect(summary.run.tasks).toBeGreaterThan(450);

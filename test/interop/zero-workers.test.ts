@@ -16,6 +16,14 @@ describe.each(RELEASES)("a real %s client with zero workers", (release) => {
   });
 });
 
+test("a scheduler serves its first client while its own code is being compiled", async () => {
+  const cluster = new RealCluster("2026.8.0");
+  clusters.push(cluster);
+  await cluster.startScheduler(["--training", "on"]);
+  cluster.startFleet(24);
+  await cluster.runClient("zero_workers.py", ["24", "1000"]);
+});
+
 test("a fleet of zero workers serves Dask's own scheduler", async () => {
   const cluster = new RealCluster("2026.8.0");
   clusters.push(cluster);

@@ -53,6 +53,8 @@ export class TracingBusyError extends Error {
 export class LiveTrace {
   /** Set by whoever starts a fleet beside the server. */
   fleet: OwnFleet | null = null;
+  /** Awaited before a window opens: ends what else this thread is at, and what would be in its figures. */
+  before: (() => Promise<void>) | null = null;
   readonly #parts: TracedParts;
   #session: Session | null = null;
   #costs: ProbeCosts | null = null;
@@ -69,9 +71,10 @@ export class LiveTrace {
    * `onEnd`: is handed the window if the server ends first.
    */
   async start(owner: string, trace: TraceLevel, onEnd: (window: LiveWindow) => Promise<void>): Promise<void> {
-    if (this.#session !== null)
-      throw new TracingBusyError(`the scheduler is being traced already, by ${this.#session.owner}`);
-    if (this.#parts.probe.tracer !== null) throw new TracingBusyError("the scheduler is part of a zero run");
+    this.#refuseSecond();
+    await this.before?.();
+    // Somebody else may have been faster.
+    this.#refuseSecond();
     const session = new Session(this.#parts, {
       ...this.#surroundings,
       owner,
@@ -82,6 +85,12 @@ export class LiveTrace {
     this.#session = session;
     this.#costs ??= probeCosts();
     await session.open(this.#costs);
+  }
+
+  #refuseSecond(): void {
+    if (this.#session !== null)
+      throw new TracingBusyError(`the scheduler is being traced already, by ${this.#session.owner}`);
+    if (this.#parts.probe.tracer !== null) throw new TracingBusyError("the scheduler is part of a zero run");
   }
 
   /** Ends the window of `owner`; null if there is none. */

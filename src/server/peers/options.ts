@@ -20,6 +20,8 @@ export interface ServerOptions {
   readonly stimulus_log: string | null;
   /** The result folder that the trace is written to at the end; null: a name of its own. */
   readonly out: string | null;
+  /** Compiles the scheduler's code before there is work for it. */
+  readonly training: boolean;
   /** Zero workers that stand in for real ones, in a process of their own. */
   readonly zero_workers: number;
   /** Ends the server after so long without work; null: never. */

@@ -1,0 +1,55 @@
+import type { Log } from "../server/peers/log.ts";
+import type { ServerOptions } from "../server/peers/options.ts";
+import type { SchedulerServer } from "../server/server.ts";
+
+/**
+ * Has a running scheduler's code compiled while nobody needs it: until that is done, the first graph comes, a window of
+ * the tracing opens, or {@link stop} is called. What fails is logged, and costs nothing but speed.
+ */
+export class TrainingBeside {
+  readonly #abort = new AbortController();
+  /** Resolves when nothing of it is left in this process but compiled code. */
+  readonly ended: Promise<void>;
+
+  constructor(server: SchedulerServer, { scheduler, log }: Pick<ServerOptions, "scheduler" | "log">) {
+    const { followers } = server.intake;
+    const onGraph = (): void => this.#abort.abort();
+    followers.add(onGraph);
+    server.live.before = () => this.stop();
+    this.ended = this.#train(scheduler, log).finally(() => {
+      followers.delete(onGraph);
+      server.live.before = null;
+    });
+  }
+
+  stop(): Promise<void> {
+    this.#abort.abort();
+    return this.ended;
+  }
+
+  async #train(scheduler: string, log: Log): Promise<void> {
+    try {
+      const { train } = await import("../../simulator/run/training.ts");
+      const training = await train(
+        {
+          scheduler,
+          transport: "tcp",
+          release: "2026.8",
+          flush: "turn",
+          order: false,
+          trace: "off",
+          seed: 1,
+        },
+        this.#abort.signal,
+      );
+      if (training !== null)
+        log.write(
+          "DEBUG",
+          `Trained in ${training.seconds.toFixed(1)} s, ${training.cpu_s.toFixed(1)} s of CPU`,
+        );
+    } catch (error) {
+      const text = error instanceof Error ? error.message : String(error);
+      log.write("WARNING", `The scheduler could not be trained, its first tasks will be slow: ${text}`);
+    }
+  }
+}
