@@ -3,23 +3,43 @@ import type { ServerOptions } from "../server/peers/options.ts";
 import type { SchedulerServer } from "../server/server.ts";
 
 /**
- * Has a running scheduler's code compiled while nobody needs it: until that is done, the first graph comes, a window of
- * the tracing opens, or {@link stop} is called. What fails is logged, and costs nothing but speed.
+ * From when Python can open graphs: workers that start on the same machine, and a first graph that is sent at once, need the
+ * processor more.
+ */
+const QUIET_MS = 2_000;
+
+/**
+ * Has a running scheduler's code compiled while nobody needs it: once nothing has been asked of it for a while, until that is done,
+ * the first graph comes, a window of the tracing opens, or {@link stop} is called. What fails is logged, and costs nothing but speed.
  */
 export class TrainingBeside {
   readonly #abort = new AbortController();
   /** Resolves when nothing of it is left in this process but compiled code. */
   readonly ended: Promise<void>;
 
-  constructor(server: SchedulerServer, { scheduler, log }: Pick<ServerOptions, "scheduler" | "log">) {
-    const { followers } = server.intake;
+  constructor(
+    server: SchedulerServer,
+    {
+      scheduler,
+      log,
+      trace,
+      zero_workers,
+    }: Pick<ServerOptions, "scheduler" | "log" | "trace" | "zero_workers">,
+  ) {
+    const { arrivals, followers } = server.intake;
     const onGraph = (): void => this.#abort.abort();
     followers.add(onGraph);
+    arrivals.add(onGraph);
     server.live.before = () => this.stop();
-    this.ended = this.#train(scheduler, log).finally(() => {
-      followers.delete(onGraph);
-      server.live.before = null;
-    });
+    // Whoever traces waits for it, and a fleet of our own needs no Python.
+    const quiet = trace === "off" && zero_workers === 0 ? this.#quiet(server) : Promise.resolve();
+    this.ended = quiet
+      .then(() => this.#train(scheduler, log))
+      .finally(() => {
+        followers.delete(onGraph);
+        arrivals.delete(onGraph);
+        server.live.before = null;
+      });
   }
 
   stop(): Promise<void> {
@@ -27,7 +47,15 @@ export class TrainingBeside {
     return this.ended;
   }
 
+  #quiet(server: SchedulerServer): Promise<void> {
+    return new Promise((resolve) => {
+      this.#abort.signal.addEventListener("abort", () => resolve(), { once: true });
+      void server.pythonReady().then(() => setTimeout(resolve, QUIET_MS).unref());
+    });
+  }
+
   async #train(scheduler: string, log: Log): Promise<void> {
+    if (this.#abort.signal.aborted) return;
     try {
       const { train } = await import("../../simulator/run/training.ts");
       const training = await train(

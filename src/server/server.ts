@@ -332,6 +332,11 @@ export class SchedulerServer {
     this.#pool().prepare(clients);
   }
 
+  /** Resolves once Python, where it is started ahead, can open graphs, or cannot at all. */
+  async pythonReady(): Promise<void> {
+    if (this.#options.python_ahead === true) await this.#pythonPackages();
+  }
+
   /** A question for versions is no reason to start Python where nothing else would. */
   async #pythonPackages(): Promise<ReadonlyMap<string, string | null>> {
     if (this.#unpacker === null && this.#options.python_ahead !== true) return new Map();

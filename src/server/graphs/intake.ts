@@ -58,6 +58,8 @@ export class GraphIntake {
   graphs: GraphLog | null = null;
   /** Told of each graph, before anything of it runs. */
   readonly followers = new Set<(news: GraphNews) => void>();
+  /** Told of each graph that Python is to open, as it comes. */
+  readonly arrivals = new Set<() => void>();
   /** Graphs whose structure is not there yet. */
   readonly #open = new Set<{ yes: boolean }>();
 
@@ -225,6 +227,7 @@ export class GraphIntake {
     const asked_ns = clock.now();
     record.decode_ns = asked_ns - received_ns;
     cluster.graphs_open++;
+    for (const told of this.arrivals) told();
     // Nobody waits for the graph any more once this is false.
     const awaited = { yes: true };
     this.#open.add(awaited);
