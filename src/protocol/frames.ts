@@ -35,6 +35,11 @@ const LARGE_BYTES_MIN = 1024 * 1024;
 /** Bytes of a message that are missing, from which on they are worth reads of their own; and those that are in. */
 const ROOM_BYTES_MIN = 128 * 1024;
 const ROOM_HELD_BYTES_MIN = 64 * 1024;
+/**
+ * What one such read may take. libuv reads up to 32 times before it looks at another socket, as long as there is no less
+ * than it asks for: 16 MiB, in 10 to 15 ms, most of which are the first touches of fresh memory.
+ */
+const ROOM_BYTES_MAX = 512 * 1024;
 
 /** One message as it stands in a buffer: `outer u64 | count u64 | length u64 … | frames`. */
 export class FramedMessage {
@@ -159,7 +164,8 @@ export class FrameReader {
     const missing = this.#promised() - held;
     if (this.#held_size === 0 || missing < ROOM_BYTES_MIN) return null;
     if (this.#held.length - this.#held_end < ROOM_BYTES_MIN) this.#grow(ROOM_BYTES_MIN);
-    return this.#held.subarray(this.#held_end, this.#held_start + this.#held_size);
+    const end = Math.min(this.#held_start + this.#held_size, this.#held_end + ROOM_BYTES_MAX);
+    return this.#held.subarray(this.#held_end, end);
   }
 
   /** The next `count` bytes of the stream are in the last {@link room}. */

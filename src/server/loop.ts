@@ -7,11 +7,11 @@ import type { Cause, Probe } from "../trace/tracer.ts";
 import type { StreamOutbox } from "./stream/outbox.ts";
 
 /**
- * Tasks that one turn places at most, and bytes that it writes: 10 to 20 ms each on a present-day core. A graph of a
+ * Tasks that one turn places at most, and bytes that it writes: 5 to 15 ms each on a present-day core. A graph of a
  * million tasks goes out in many turns, between which everybody else is heard.
  */
-const TURN_TASKS_MAX = 32_768;
-const TURN_BYTES_MAX = 12 * 1024 * 1024;
+const TURN_TASKS_MAX = 16_384;
+const TURN_BYTES_MAX = 6 * 1024 * 1024;
 /**
  * How long a worker may keep what it could drop, while nothing else is to be said to it. As long as Dask's scheduler
  * collects messages to workers, whatever they are.
