@@ -21,7 +21,7 @@ import { median, round } from "./bench/statistics.mjs";
 const USAGE = `npm run bench -- [options]
   --only TEXT        only cases whose name holds TEXT; may be given several times
   --quick            a few small cases, fewer repeats
-  --repeat N         repeats in a process (default 5, with --against up to 30; with --quick 2)
+  --repeat N         repeats in a process (default 5 to 30, the fewer the longer they take; with --quick 2)
   --seed S           seed of the policy's lots (default 1)
   --save             writes the result to profiles/baselines, for machines of this kind
   --dask PYTHON|off  a Python whose dask is measured beside (default: .venvs/dask-2026.8.0, where it is there)
@@ -69,10 +69,10 @@ function readOptions() {
   if (above !== null && !(above >= 0)) throw new UsageError("--fail-above must be a number of per cent");
   if (values.save && values.against !== undefined)
     throw new UsageError("--save and --against exclude each other");
-  const free_repeat = values.against !== undefined && values.repeat === undefined && !values.quick;
+  const free_repeat = values.repeat === undefined && !values.quick;
   return {
     ...values,
-    // Each case has its own with --against.
+    // Else each case has its own.
     repeat: free_repeat ? undefined : whole("repeat", values.quick ? 2 : 5),
     seed: whole("seed"),
     rounds: whole("rounds", ROUNDS_MIN, ROUNDS_MIN),
@@ -99,7 +99,7 @@ async function bench(options) {
   }
   for (const one of beside) {
     say(one.name);
-    document.dask[one.name] = await measureBeside(one, { python, repeat: Math.min(3, options.repeat) });
+    document.dask[one.name] = await measureBeside(one, { python, repeat: Math.min(3, options.repeat ?? 3) });
   }
   const missed = missedTargets(document.cases);
   if (options.json) print(`${JSON.stringify({ ...document, missed })}\n`);
@@ -116,7 +116,7 @@ function printTables(document, { missed, baseline, python }) {
   print(
     `${machine.cpu}, ${machine.cores} cores, ${machine.os}, Node ${machine.node}; commit ${document.commit}\n`,
   );
-  print(`${document.repeat} repeats; load of the machine when it began: ${document.load}\n\n`);
+  print(`${document.repeat ?? "5 to 30"} repeats; load of the machine when it began: ${document.load}\n\n`);
   if (Object.keys(document.cases).length > 0) {
     print(renderBench(document.cases, baseline));
     print(`\n! above its target: ${missed.length} of the figures\n`);

@@ -2,10 +2,12 @@
 import { join } from "node:path";
 import { ROOT } from "./processes.mjs";
 
-/** Repeats after which a process with few tasks has settled. */
+/** Repeats whose median is that of a process that has settled. */
 const SETTLED = new Map([
   ["merge:10000", 20],
+  ["merge:100000", 10],
   ["tree:15", 10],
+  ["random:100000:1", 7],
   ["groupby-90-1s-8H", 30],
   ["bag-25000-50", 30],
   ["numpy-10000-50", 30],
@@ -14,8 +16,8 @@ const SETTLED = new Map([
 /**
  * A case: `name` is what `--only` looks in; `us_max` the scheduler's CPU a task with `--trace phases`; the other
  * limits are of the cold run (all threads; without V8's helpers), of the longest turn, of memory; `beside` compares
- * with another case: at most `more_us_max` µs, or `ratio_max` times as much. `quick` belongs to `--quick`. `repeat` is that
- * of `--against`, where a process should run long enough for V8 to have settled.
+ * with another case: at most `more_us_max` µs, or `ratio_max` times as much. `quick` belongs to `--quick`. `repeat`:
+ * unless the command line says otherwise, so that a process runs long enough for V8 to have settled.
  */
 export const CASES = [
   { workload: "merge:10000", workers: 24, us_max: 2.5, cold_us_max: 20, cold_alone_us_max: 8, quick: true },

@@ -5,14 +5,16 @@ import { rsdsJson } from "./processes.mjs";
 const WITHOUT_HELPERS = ["--single-threaded"];
 
 /**
- * Three processes: with `--trace phases`, with `--trace off`, and for the cold run without V8's helper threads.
+ * Four processes: with `--trace phases`, with `--trace off`, and for the cold run without V8's helper threads and
+ * without training. `repeat`: the case's own unless given.
  * Figures in µs a task unless their name says otherwise; a figure that the system does not tell is null.
  */
-export async function measureCase({ args }, { repeat, seed }) {
+export async function measureCase({ args, repeat: settled }, { repeat = settled, seed }) {
   const run = (more, options) => rsdsJson([...args, "--seed", seed, ...more], options);
   const traced = await run(["--trace", "phases", "--repeat", repeat]);
   const off = await run(["--trace", "off", "--repeat", repeat]);
   const alone = await run(["--trace", "off", "--repeat", 1], { node_args: WITHOUT_HELPERS });
+  const untrained = await run(["--trace", "off", "--repeat", 1, "--training", "off"]);
   const of = (summary, name) => summary.repeats.map((one) => one[name] ?? null);
   return {
     tasks: traced.run.tasks,
@@ -22,6 +24,7 @@ export async function measureCase({ args }, { repeat, seed }) {
     cold_us: traced.cold.scheduler_cpu_us_per_task,
     cold_thread_us: traced.cold.scheduler_thread_cpu_us_per_task ?? null,
     cold_alone_us: alone.cold.scheduler_cpu_us_per_task,
+    cold_untrained_us: untrained.cold.scheduler_cpu_us_per_task,
     threads_us: threads(off),
     // Single messages of 8 MiB and more are read and written in one turn.
     turn_max_ms: traced.loop.turn_max_plain_ms,

@@ -189,6 +189,11 @@ export class CarriedConnection implements Connection {
     this.#inbox.push(bytes, false);
   }
 
+  /** The carrier goes on with what {@link write} gave it, in a callback of its own. */
+  sendsOn(work: () => void): void {
+    inCallback(this.#probe, "write", PHASE.write, work);
+  }
+
   /** Bytes that waited have gone. */
   sent(): void {
     if (!this.#draining || this.#carrier.pending_bytes > 0) return;

@@ -175,6 +175,28 @@ describe.each(KINDS)("$name", ({ address, make }) => {
     expect(Buffer.from(serialized.frames[1]!).toString()).toBe("tail");
   });
 
+  test("a message that goes in pieces arrives whole, and what was written after it behind it, before the end", async () => {
+    const { near, far } = await open();
+    const ends: string[] = [];
+    far.onClose = (reason) => ends.push(reason);
+    // The second chunk is cut in its middle, and one message waits behind the rest of another.
+    const large = [Buffer.alloc(5_000_000, 1), Buffer.alloc(20_000_000, 2), Buffer.alloc(7, 3)];
+    for (const buffer of large) for (let i = 0; i < buffer.length; i += 9973) buffer[i] = i;
+    const there = collect(far, 4);
+    near.write(large.flatMap((buffer) => messageOf(buffer)));
+    near.write(messageOf("behind"));
+    expect(near.pending_bytes).toBeGreaterThan(8_000_000);
+    const values = await there;
+    expect(large.map((buffer, i) => buffer.equals(values[i] as Uint8Array))).toEqual([true, true, true]);
+    expect(values[3]).toBe("behind");
+    const last = collect(far, 1);
+    near.write(messageOf(large[1]!));
+    near.close();
+    expect(large[1]!.equals((await last)[0] as Uint8Array)).toBe(true);
+    await until(() => ends.length === 1);
+    expect(ends).toEqual(["closed by the peer"]);
+  });
+
   test("messages wait until there is an owner", async () => {
     const { near, far } = await open();
     near.write(messageOf(1));

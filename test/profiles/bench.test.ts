@@ -146,6 +146,7 @@ test("targets are beside the figures, and what misses one is marked; some are re
     cold_us: 9,
     cold_thread_us: 5,
     cold_alone_us: 7,
+    cold_untrained_us: 50,
     threads_us: { main: 1, helpers: 0.5, fleet: null },
     turn_max_ms: 10,
     unattributed_share: 0.03,
