@@ -103,7 +103,7 @@ async function bench(options) {
   }
   const missed = missedTargets(document.cases);
   if (options.json) print(`${JSON.stringify({ ...document, missed })}\n`);
-  else printTables(document, { missed, baseline, python });
+  else printTables(document, { missed, baseline, no_dask: python === null && options.dask !== "off" });
   if (options.save) say(`saved in ${saveBaseline(document)}`);
   if (options.fail_above === null || baseline === null) return 0;
   const slower = slowerThanBaseline(document.cases, baseline, options.fail_above);
@@ -111,7 +111,7 @@ async function bench(options) {
   return slower.length > 0 ? 1 : 0;
 }
 
-function printTables(document, { missed, baseline, python }) {
+function printTables(document, { missed, baseline, no_dask }) {
   const { machine } = document;
   print(
     `${machine.cpu}, ${machine.cores} cores, ${machine.os}, Node ${machine.node}; commit ${document.commit}\n`,
@@ -125,7 +125,7 @@ function printTables(document, { missed, baseline, python }) {
     else print(`baseline: commit ${baseline.commit}, ${baseline.measured_at}\n`);
   }
   if (Object.keys(document.dask).length > 0) print(`\n${renderDask(document.dask)}`);
-  else if (python === null)
+  else if (no_dask)
     print("\nDask's scheduler is not measured: no Python with dask (npm run venvs, or --dask)\n");
 }
 

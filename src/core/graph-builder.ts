@@ -43,6 +43,8 @@ export class GraphBuilder {
       readonly client: ClientId;
       /** The message or chunk that payload slices refer to, or null. */
       readonly buffer: Uint8Array | null;
+      /** Told when the graph's last payload is gone, if nobody refers to the buffer in another way. */
+      readonly onBufferUnused?: (() => void) | null;
       readonly generation: number;
       /** Already negated: lower runs first. */
       readonly user_priority: number;
@@ -51,7 +53,8 @@ export class GraphBuilder {
     this.#books = books;
     this.#moves = moves;
     this.#client = options.client;
-    this.#segment = options.buffer === null ? NONE : books.tasks.segments.add(options.buffer);
+    const { buffer, onBufferUnused = null } = options;
+    this.#segment = buffer === null ? NONE : books.tasks.segments.add(buffer, onBufferUnused);
     this.generation = options.generation;
     this.user_priority = options.user_priority;
   }
@@ -137,7 +140,10 @@ export class GraphBuilder {
       tasks.flags[task]! |= FLAG_RESTRICTED;
       this.#books.restrictions.set(task, annotations.restrictions);
     }
-    if (annotations.message !== undefined) this.#books.annotations.set(task, annotations.message);
+    if (annotations.message === undefined) return;
+    this.#books.annotations.set(task, annotations.message);
+    // Its byte strings are views.
+    tasks.segments.lend(this.#segment);
   }
 
   #hasDefined(task: TaskId): boolean {
@@ -179,7 +185,10 @@ export class GraphBuilder {
 
   /** The graph turned out to be broken: nothing of it stays. */
   abort(): void {
-    this.#books.tasks.segments.release(this.#segment);
+    const { segments } = this.#books.tasks;
+    // The message may be read anew, in another way.
+    segments.lend(this.#segment);
+    segments.release(this.#segment);
     this.#drop();
   }
 

@@ -18,13 +18,19 @@ export const PAYLOAD_PENDING = 4;
 export class Segments {
   readonly #buffers: (Uint8Array | null)[] = [];
   readonly #users: number[] = [];
+  /** Called when the last payload is gone; null: the garbage collector is to find out. */
+  readonly #onUnused: ((() => void) | null)[] = [];
   readonly #free: number[] = [];
 
-  /** Takes a buffer in, with one user: the caller, who must {@link release} it when all slices are taken. */
-  add(buffer: Uint8Array): number {
+  /**
+   * Takes a buffer in, with one user: the caller, who must {@link release} it when all slices are taken. `onUnused` is told
+   * when the last user is gone and nobody else refers to any of its bytes ({@link lend}).
+   */
+  add(buffer: Uint8Array, onUnused: (() => void) | null = null): number {
     const id = this.#free.pop() ?? this.#buffers.length;
     this.#buffers[id] = buffer;
     this.#users[id] = 1;
+    this.#onUnused[id] = onUnused;
     return id;
   }
 
@@ -40,6 +46,14 @@ export class Segments {
     if (id === NONE || --this.#users[id]! > 0) return;
     this.#buffers[id] = null;
     this.#free.push(id);
+    const onUnused = this.#onUnused[id]!;
+    this.#onUnused[id] = null;
+    if (onUnused !== null) onUnused();
+  }
+
+  /** Views of the buffer go where nobody knows for how long: it must never be used again. */
+  lend(id: number): void {
+    if (id !== NONE) this.#onUnused[id] = null;
   }
 
   /** How many hold on to the buffer; 0 for one that is gone. */

@@ -121,7 +121,11 @@ export class Relation {
     this.count_of_owner[owner]!--;
     this.next_of_task[record] = this.#free;
     this.#free = record;
-    this.#live--;
+    // All gone: start from 0 again, so that neighbours in time are neighbours in memory.
+    if (--this.#live === 0) {
+      this.#top = 0;
+      this.#free = NONE;
+    }
     if (this.#index.size > 0) {
       if (this.first_of_task[task] === NONE) this.#index.delete(task);
       else this.#index.get(task)?.delete(owner);

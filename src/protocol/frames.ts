@@ -23,7 +23,7 @@ const OWN_BYTES_MIN = 64 * 1024;
 /** A larger buffer goes back to the pool once it is empty. */
 const KEEP_BYTES_MAX = 64 * 1024;
 /** What messages in pieces are put together in, for all readers of the process. */
-const POOL = new BufferPool(16 * 1024 * 1024);
+const POOL = new BufferPool(64 * 1024 * 1024);
 /**
  * The buffer of a message in pieces may be this many times what has arrived: at first few times, since the peer may not
  * mean it; then so many that a graph of tens of MiB is not copied from one buffer to the next. It takes no memory but
@@ -50,6 +50,8 @@ export class FramedMessage {
   readonly end: number;
   readonly frame_count: number;
   readonly #transient: boolean;
+  /** The buffer is of the {@link POOL}, and nothing but this message is in it. */
+  #pooled: boolean;
   #kept = false;
   /** Index in `bytes` of the end of each frame. */
   readonly #ends: ArrayLike<number>;
@@ -58,8 +60,9 @@ export class FramedMessage {
   /**
    * Only FrameReader and own() make one: the lengths at `start` must have been checked.
    * `transient`: the bytes are used again once the handler has returned, in any case; else only if nobody keeps them.
+   * `pooled`: they may be given back by whoever keeps them.
    */
-  constructor(bytes: Buffer, start: number, ends: ArrayLike<number>, transient: boolean) {
+  constructor(bytes: Buffer, start: number, ends: ArrayLike<number>, transient: boolean, pooled = false) {
     this.bytes = bytes;
     this.start = start;
     this.frame_count = ends.length;
@@ -67,6 +70,7 @@ export class FramedMessage {
     this.end = ends[ends.length - 1] ?? this.#first;
     this.#ends = ends;
     this.#transient = transient;
+    this.#pooled = pooled;
   }
 
   /** Somebody asked for an {@link own} one, and got this one: its bytes are his. */
@@ -102,6 +106,21 @@ export class FramedMessage {
       false,
     );
   }
+
+  /**
+   * Of an {@link own} message: nobody holds on to any of its bytes any more, and the next message may come in their place.
+   * To be left to the garbage collector where that is not certain.
+   */
+  giveBack(): void {
+    if (!this.#pooled || !this.#kept) return;
+    this.#pooled = false;
+    POOL.give(this.bytes);
+  }
+}
+
+/** Gives up the memory that large messages came in and the next ones could have come in again. */
+export function trimMessageBuffers(): void {
+  POOL.trim();
 }
 
 /**
@@ -242,7 +261,8 @@ export class FrameReader {
     this.#held_size = 0;
     if (given) this.#drop();
     else if (alone) this.#held_start = this.#held_end = 0;
-    const message = new FramedMessage(bytes, start, frameEnds(bytes, start), !given || size < OWN_BYTES_MIN);
+    const owned = given && size >= OWN_BYTES_MIN;
+    const message = new FramedMessage(bytes, start, frameEnds(bytes, start), !owned, owned);
     this.#onMessage(message);
     if (given && !message.kept) POOL.give(bytes);
     return 0;

@@ -223,7 +223,9 @@ export class CoreCluster implements Cluster {
     const task = this.#find(key);
     if (task === NONE || tasks.payload_segment[task] === NONE) return null;
     const kind = tasks.payload_kind[task]!;
-    const buffer = tasks.segments.buffer(tasks.payload_segment[task]!);
+    const segment = tasks.payload_segment[task]!;
+    const buffer = tasks.segments.buffer(segment);
+    tasks.segments.lend(segment);
     let at = tasks.payload_offset[task]!;
     const take = (length: number): Uint8Array => {
       at += length;

@@ -205,6 +205,7 @@ export class Streams implements StreamHandler {
   ): void {
     let message = packet;
     let at = from;
+    const alone = count === 1 && from === firstItem(packet.bytes, packet.frameStart(0));
     for (let left = count; left > 0; left--) {
       const op = readOp(message.bytes, at, message.frameEnd(0));
       if (op !== "update-graph" && op !== "update-graph-hlg") {
@@ -222,7 +223,8 @@ export class Streams implements StreamHandler {
       at += owned.start - message.start;
       message = owned;
       const whole = owned.frameEnd(0);
-      const after = op === "update-graph-hlg" ? this.#parts.intake.takeHlg(peer, owned, at, whole) : NONE;
+      const after =
+        op === "update-graph-hlg" ? this.#parts.intake.takeHlg(peer, owned, at, whole, alone) : NONE;
       if (after !== NONE) at = after;
       else {
         const end = skipValue(owned.bytes, at, whole);

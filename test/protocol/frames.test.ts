@@ -7,6 +7,7 @@ import {
   type FrameLimits,
   FrameReader,
   frameMessage,
+  trimMessageBuffers,
 } from "../../src/protocol/frames.ts";
 
 type Frames = readonly Uint8Array[];
@@ -148,6 +149,41 @@ describe("FrameReader", () => {
     for (let at = 0; at < chunk.length; at += 60_000) reader.push(chunk.subarray(at, at + 60_000), true);
     expect(owned.map((message, i) => message === seen[i])).toEqual([true, false]);
     expect(owned[0]!.frame(0).equals(Buffer.alloc(1_000_000, 1))).toBe(true);
+  });
+
+  test("uses the memory of a large message in pieces again once it is given back, and only then", () => {
+    const chunk = stream([[Buffer.alloc(5_000_000, 1)]]);
+    const kept: FramedMessage[] = [];
+    const reader = new FrameReader(FRAME_LIMITS, (message) => kept.push(message.own()));
+    const next = (): FramedMessage => {
+      for (let at = 0; at < chunk.length; at += 60_000) reader.push(chunk.subarray(at, at + 60_000), true);
+      return kept.at(-1)!;
+    };
+    const first = next();
+    const second = next();
+    expect(second.bytes === first.bytes).toBe(false);
+    first.giveBack();
+    first.giveBack();
+    const third = next();
+    expect(third.bytes === first.bytes).toBe(true);
+    expect(next().bytes === first.bytes).toBe(false);
+    trimMessageBuffers();
+    third.giveBack();
+    trimMessageBuffers();
+    expect(next().bytes === first.bytes).toBe(false);
+  });
+
+  test("never gives away the memory of messages that came whole, which is others' too", () => {
+    const chunk = stream([[Buffer.alloc(300_000, 1)], [Buffer.alloc(300_000, 2)]]);
+    const kept: FramedMessage[] = [];
+    new FrameReader(FRAME_LIMITS, (message) => kept.push(message.own())).push(chunk, false);
+    kept[0]!.giveBack();
+    const pieces: FramedMessage[] = [];
+    const reader = new FrameReader(FRAME_LIMITS, (message) => pieces.push(message.own()));
+    const bytes = Buffer.from(chunk);
+    for (let at = 0; at < bytes.length; at += 60_000) reader.push(bytes.subarray(at, at + 60_000), true);
+    for (const { bytes: theirs } of pieces) expect(theirs.buffer === chunk.buffer).toBe(false);
+    expect(kept[1]!.frame(0).equals(Buffer.alloc(300_000, 2))).toBe(true);
   });
 
   test("stops at pause(), whatever is in the chunk, and goes on at the next push", () => {

@@ -1,5 +1,6 @@
 import type { Machine, Timer } from "../../base/machine.ts";
 import type { Books } from "../../core/books.ts";
+import { trimMessageBuffers } from "../../protocol/frames.ts";
 
 const CHECK_MS = 1000;
 /** Tables for so many tasks stay, 2.5 MiB altogether: graphs of that size come one after another and need not wait for them. */
@@ -28,7 +29,7 @@ export class SpareTables {
 
   #check(): void {
     const { transition_count } = this.#books;
-    if (this.#transitions === transition_count) this.#books.trim(TASKS_KEPT);
+    if (this.#transitions === transition_count && this.#books.trim(TASKS_KEPT)) trimMessageBuffers();
     this.#transitions = transition_count;
   }
 }

@@ -80,16 +80,23 @@ export class GraphIntake {
 
   /**
    * `message` is owned; the `update-graph-hlg` map begins at `start` of its bytes. Answers where it ends; NONE: nothing
-   * was taken, only Python can open it ({@link takePacked}).
+   * was taken, only Python can open it ({@link takePacked}). `alone`: nothing else is in the message, so that its memory is
+   * free once the last payload is.
    */
-  takeHlg(peer: ClientPeer, message: FramedMessage, start: number, end: number): number {
+  takeHlg(peer: ClientPeer, message: FramedMessage, start: number, end: number, alone: boolean): number {
     const { scheduler, probe, clock } = this.#parts;
     const { tracer } = probe;
     const begun_ns = tracer === null ? clock.now() : tracer.enter(PHASE.decode);
     const record = this.#record(message.end - message.start, begun_ns);
     scheduler.now_ns = begun_ns;
     const client = this.#parts.cluster.clientId(peer.name);
-    const builder = scheduler.graph({ client, buffer: message.bytes, generation: 0, user_priority: 0 });
+    const builder = scheduler.graph({
+      client,
+      buffer: message.bytes,
+      onBufferUnused: alone ? (): void => message.giveBack() : null,
+      generation: 0,
+      user_priority: 0,
+    });
     const reader = new HlgReader(message, builder, scheduler.books.keys);
     let after = end;
     try {

@@ -7,7 +7,7 @@ import { asBuffer, packValue } from "../../protocol/msgpack.ts";
 import { RawValue, WireFloat, WireMap } from "../../protocol/values.ts";
 import type { Release } from "../peers/release.ts";
 import { spanOf } from "../spans/annotation.ts";
-import type { PacketWriter } from "./packet-writer.ts";
+import { GATHER_BYTES_MAX, type PacketWriter } from "./packet-writer.ts";
 import { field, mapCount } from "./walk.ts";
 
 /** Dask's guess for a task whose prefix it has not seen finish (`distributed.scheduler.unknown-task-duration`). */
@@ -204,10 +204,12 @@ export class ComputeTaskWriter {
 
   #frames(packet: PacketWriter, task: TaskId): void {
     const { tasks } = this.#books;
-    const buffer = tasks.segments.buffer(tasks.payload_segment[task]!);
+    const segment = tasks.payload_segment[task]!;
+    const buffer = tasks.segments.buffer(segment);
     let at = tasks.payload_offset[task]!;
     const more = tasks.payload_frames[task] === 3 ? tasks.more_frames.get(task)! : null;
     if (more !== null) {
+      tasks.segments.lend(segment);
       for (const length of more) {
         packet.frame(buffer, at, length);
         at += length;
@@ -215,8 +217,10 @@ export class ComputeTaskWriter {
       return;
     }
     const header_bytes = tasks.payload_header_bytes[task]!;
-    if (tasks.payload_frames[task] === 2)
-      packet.framePair(buffer, at, header_bytes, tasks.payload_body_bytes[task]!);
+    const body_bytes = tasks.payload_frames[task] === 2 ? tasks.payload_body_bytes[task]! : -1;
+    // The connection has it as it lies here, for as long as the peer takes to read it.
+    if (header_bytes > GATHER_BYTES_MAX || body_bytes > GATHER_BYTES_MAX) tasks.segments.lend(segment);
+    if (body_bytes >= 0) packet.framePair(buffer, at, header_bytes, body_bytes);
     else packet.frame(buffer, at, header_bytes);
   }
 

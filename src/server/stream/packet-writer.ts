@@ -2,7 +2,7 @@ import { grown, viewOf } from "../../base/typed-arrays.ts";
 import type { KeyTable } from "../../core/key-table.ts";
 
 /** Payloads from this size on are written as they lie in the message that brought them; smaller ones are gathered. */
-const GATHER_BYTES_MAX = 16 * 1024;
+export const GATHER_BYTES_MAX = 16 * 1024;
 /** Packets up to this size are cut from a common slab: an allocation of its own costs a microsecond. */
 const SLAB_PACKET_BYTES_MAX = 32 * 1024;
 const SLAB_BYTES = 512 * 1024;
