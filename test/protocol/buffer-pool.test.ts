@@ -5,11 +5,11 @@ test("gives a buffer again that it was given back, and never one that is too sma
   const pool = new BufferPool(1 << 24);
   const first = pool.take(300_000);
   expect(first.length).toBeGreaterThanOrEqual(300_000);
-  expect(pool.take(300_000)).not.toBe(first);
+  expect(pool.take(300_000) === first).toBe(false);
   pool.give(first);
-  expect(pool.take(first.length + 1)).not.toBe(first);
-  expect(pool.take(first.length / 2)).not.toBe(first);
-  expect(pool.take(first.length / 2 + 1)).toBe(first);
+  expect(pool.take(first.length + 1) === first).toBe(false);
+  expect(pool.take(first.length / 2) === first).toBe(false);
+  expect(pool.take(first.length / 2 + 1) === first).toBe(true);
 });
 
 test("keeps no more than it may, and neither small ones nor any larger than all that it may keep", () => {

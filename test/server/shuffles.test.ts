@@ -7,6 +7,7 @@ import { CoreCluster } from "../../src/server/core-cluster.ts";
 import { TurnLoop } from "../../src/server/loop.ts";
 import type { WorkerPeer } from "../../src/server/peers/cluster.ts";
 import { ServerLog } from "../../src/server/peers/log.ts";
+import { Request } from "../../src/server/rpc/request.ts";
 import { type ShuffleRun, Shuffles } from "../../src/server/shuffle/shuffles.ts";
 import { Probe } from "../../src/trace/tracer.ts";
 import { specFrames, UnpackError } from "../../src/unpacker/graph.ts";
@@ -57,7 +58,7 @@ class ShuffleRig extends Rig {
     this.shuffles.onEvent = (event) => this.events.push(event);
   }
 
-  join(name: string): WorkerPeer {
+  join(name: string, nthreads = 8): WorkerPeer {
     const stream = new TestConnection();
     const address = `tcp://${name}:1`;
     const peer: WorkerPeer = {
@@ -65,7 +66,7 @@ class ShuffleRig extends Rig {
       id: this.streams.size,
       address,
       name,
-      nthreads: 8,
+      nthreads,
       memory_limit_bytes: 0,
       release: "2026.8",
       server_id: name,
@@ -303,6 +304,61 @@ describe("while a run is being made", () => {
     const run = await asked;
     expect(run.run_id).toBeGreaterThan(1);
     expect([...run.participants]).toEqual(["tcp://a:1"]);
+  });
+});
+
+describe("a shuffle of 2022.12", () => {
+  const fields = { id: "e", schema: "s", column: "x", npartitions: 2 };
+  const get = (name: string): WireMap =>
+    rig.shuffles.early.get(new Request("shuffle_get", WireMap.of({ ...fields, worker: `tcp://${name}:1` })));
+
+  // A thread each, so that both have an input.
+  beforeEach(() => {
+    rig = new ShuffleRig();
+    for (const name of ["a", "b"]) rig.join(name, 1);
+  });
+
+  /** Both inputs are in, each on a worker of its own, and the barrier runs. */
+  function begun(): void {
+    rig.shuffle("e", ["('e-out', 0)", "('e-out', 1)"]);
+    expect(new Set([rig.where("e-in-0"), rig.where("e-in-1")]).size).toBe(2);
+    for (const name of ["a", "b"]) expect(get(name).get("status")).toBe("OK");
+    rig.finishAt("e-in-0");
+    rig.finishAt("e-in-1");
+    expect(rig.stateOf("shuffle-barrier-e")).toBe("processing");
+  }
+
+  test.each(["barrier's worker", "other worker"])(
+    "that loses the %s fails, and is not begun anew",
+    (which) => {
+      begun();
+      const at_barrier = rig.where("shuffle-barrier-e")!;
+      const lost =
+        which === "other worker" ? (at_barrier === "tcp://a:1" ? "b" : "a") : at_barrier.slice(6, 7);
+      const left = lost === "a" ? "b" : "a";
+      rig.lose(lost);
+      // What the inputs on the worker that is left gave away is lost with the shuffle: only these would run again.
+      expect(get(left).get("status")).toBe("ERROR");
+      expect(String(get(left).get("message"))).toContain(`tcp://${lost}:1 left during active shuffle`);
+    },
+  );
+
+  test("whose outputs went with a worker that had read them all fails, instead of waiting for that worker", () => {
+    begun();
+    rig.finishAt("shuffle-barrier-e");
+    const worker = rig.where("('e-out', 0)")!;
+    rig.finishAt("('e-out', 0)");
+    rig.shuffles.early.completed("e", worker);
+    rig.lose(worker.slice(6, 7));
+    const left = worker === "tcp://a:1" ? "b" : "a";
+    expect(get(left).get("status")).toBe("ERROR");
+    // It runs once what went with the worker has been computed again.
+    for (const key of ["e-in-0", "e-in-1", "shuffle-barrier-e", "('e-out', 1)"])
+      if (rig.where(key) !== undefined) rig.finishAt(key);
+    expect([rig.stateOf("('e-out', 0)"), rig.where("('e-out', 0)")]).toEqual([
+      "processing",
+      `tcp://${left}:1`,
+    ]);
   });
 });
 

@@ -1,7 +1,7 @@
 import { NONE, type TaskId } from "../../base/ids.ts";
 import type { Restrictions } from "../../core/books.ts";
 import type { Scheduler } from "../../core/scheduler.ts";
-import { MEMORY } from "../../core/states.ts";
+import { ERRED, FORGOTTEN, MEMORY, RELEASED } from "../../core/states.ts";
 import { keyBytes, keyText } from "../../protocol/keys.ts";
 import { unpackValue } from "../../protocol/msgpack.ts";
 import { RawValue, toNumber, WireMap, WireSet, type WireValue } from "../../protocol/values.ts";
@@ -25,7 +25,7 @@ interface EarlyShuffle {
   /** Output partition → address. */
   readonly worker_for: WireMap;
   readonly output_workers: ReadonlySet<string>;
-  /** Those, and all who asked. */
+  /** Those, and all who asked, but for who has read all that it had. */
   readonly participants: Set<string>;
   /** Why it cannot come to an end; null: it can. */
   fault: string | null;
@@ -86,7 +86,8 @@ export class EarlyShuffles {
 
   onWorkerRemoved({ address }: WorkerPeer): void {
     for (const shuffle of this.#active.values()) {
-      if (!shuffle.participants.delete(address) || shuffle.fault !== null) continue;
+      const took_part = shuffle.participants.delete(address);
+      if (shuffle.fault !== null || !(took_part || this.#awaits(shuffle, address))) continue;
       shuffle.fault = `Worker ${address} left during active shuffle ${shuffle.id}`;
       this.#tellFailed(shuffle, shuffle.fault);
       this.#letGo(shuffle);
@@ -144,8 +145,22 @@ export class EarlyShuffles {
     throw new PythonError("RuntimeError", `${key} does not say which partition it takes`);
   }
 
+  /** Whether an output is to run on the worker (again: it was there, and went with it). */
+  #awaits({ barrier }: EarlyShuffle, address: string): boolean {
+    const { tasks, restrictions } = this.#parts.scheduler.books;
+    return this.#outputs(barrier).some((output) => {
+      const state = tasks.state[output]!;
+      if (state === MEMORY || state === RELEASED || state === ERRED || state === FORGOTTEN) return false;
+      return restrictions.get(output)?.workers?.has(address) === true;
+    });
+  }
+
   /** The barrier was released, has failed or was forgotten: whatever is left on workers is of no more use. */
   #barrierLeft(shuffle: EarlyShuffle): void {
+    const { state, waiters } = this.#parts.scheduler.books.tasks;
+    // Taken back, since an input or its worker was lost, and to run again. The inputs that are left will not, so that a shuffle
+    // begun anew would lack what they gave to this one: this one goes on, and fails for the lost worker.
+    if (state[shuffle.barrier] === RELEASED && waiters[shuffle.barrier]! > 0) return;
     this.#active.delete(shuffle.id);
     this.#parts.scheduler.moves.watches.delete(shuffle.barrier);
     this.#tellFailed(shuffle, `Shuffle ${shuffle.id} forgotten`);
